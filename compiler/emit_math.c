@@ -259,7 +259,7 @@ static V trig32(Em *em, V x, int quarter)
     static const double sin_c[] = { -1.666666716e-01, 8.333329111e-03, -1.983930852e-04, 2.718084033e-06 };
     static const double cos_c[] = { 4.166664556e-02, -1.388730947e-03, 2.443232734e-05 };
     V n, r = reduce_trig(em, x, &n), r2 = mul(em, r, r);
-    V s = copysign_of(em, em_fma(em, mul(em, r2, r), POLY(em, r2, sin_c), r), r);      /* for -0 */
+    V s = em_fma(em, mul(em, r2, r), POLY(em, r2, sin_c), r);
     V c = em_fma(em, mul(em, r2, r2), POLY(em, r2, cos_c), em_fma(em, r2, num(em, x, -0.5), num(em, x, 1)));
     if (quarter)
         n = LLVMBuildAdd(em->b, n, int32(em, x, quarter), "");
@@ -268,7 +268,7 @@ static V trig32(Em *em, V x, int quarter)
     return as_f32(em, LLVMBuildXor(em->b, bits32(em, pick(em, odd, c, s)), sign, ""));
 }
 
-static V sin32(Em *em, V x) { return trig32(em, x, 0); }
+static V sin32(Em *em, V x) { return pick(em, cmp(em, LLVMRealOEQ, x, num(em, x, 0)), x, trig32(em, x, 0)); }   /* -0 stays */
 static V cos32(Em *em, V x) { return trig32(em, x, 1); }
 
 /* ---- pow: |x|^y = 2^(y log2 |x|) in f64, then C's rules for signs and special values */
