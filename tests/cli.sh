@@ -1,0 +1,64 @@
+#!/bin/sh
+# The command line of nlc: exit status, files that come and go, messages.
+. "${top_srcdir:-.}/tests/lib.sh"
+
+cat > "$scratch/good.nl" <<'END'
+const K = 2
+model M over () { learn w : [] = K  with gd(1);  report w;  minimize w }
+rule gd(lr) (W, g) { W <- W - lr*g }
+schedule { train M for 1 steps;  test M }
+END
+cat > "$scratch/bad.nl" <<'END'
+model M over () { minimize nothing }
+schedule { train M for 1 steps }
+END
+good=$scratch/good.nl bad=$scratch/bad.nl
+
+builds()      { "$NLC" "$good" -o "$scratch/good" && [ -x "$scratch/good" ] && "$scratch/good" --quiet; }
+default_out() { mkdir -p "$scratch/here" && cd "$scratch/here" && "$NLC" "$good" && [ -x good ] && [ "$(ls)" = good ]; }
+object()      { "$NLC" -c "$good" -o "$scratch/good.o" && [ -s "$scratch/good.o" ]; }
+keeps_old()   { echo old > "$scratch/old" && ! "$NLC" "$bad" -o "$scratch/old" && [ "$(cat "$scratch/old")" = old ]; }
+leaves_none() { mkdir -p "$scratch/tmp" && TMPDIR=$scratch/tmp "$NLC" run "$good" --quiet && [ -z "$(ls -A "$scratch/tmp")" ]; }
+w_is() {
+    want=$1
+    shift
+    rm -f "$scratch/m"
+    "$NLC" run "$@" "$good" --quiet --metrics "$scratch/m" && "$TOOL" records "$scratch/m" > "$scratch/r" &&
+        echo "M - w=$want" | "$TOOL" close - "$scratch/r" 1e-6
+}
+
+check "an executable"                        builds
+check "without -o: named after the source"   default_out
+check "-c: an object file"                   object
+check "run"                                  w_is 1
+check "-D"                                   w_is 4 -D K=5
+check "-D with an expression"                w_is 8 -D 'K=3^2'
+check "--cpu=generic"                        w_is 1 --cpu=generic
+check "--reference"                          w_is 1 --reference
+check "run: the program's exit status"       exits 2 "$NLC" run "$good" --no-such-option
+check "a failed compilation leaves OUT"      keeps_old
+check "nothing stays in the temporary folder" leaves_none
+check "check: fine"                          exits 0 "$NLC" check "$good"
+check "check: errors"                        exits 1 "$NLC" check "$bad"
+check "the message has its place"            says "bad.nl:1:28: error:" "$NLC" check "$bad"
+check "graph"                                says "M" "$NLC" graph "$good"
+check "graph --dot"                          says "digraph" "$NLC" graph --dot "$good"
+check "gradcheck"                            exits 0 "$NLC" gradcheck "$good"
+check "--dump=parse"                         says "model" "$NLC" check --dump=parse "$good"
+check "--dump=graph"                         says "entry M" "$NLC" check --dump=graph "$good"
+check "--dump of an unknown pass"            says "is it \`graph\`" "$NLC" check --dump=grahp "$good"
+check "--help"                               exits 0 "$NLC" --help
+check "--version"                            says "nlc " "$NLC" --version
+check "no source file"                       exits 2 "$NLC"
+check "an unknown option"                    exits 2 "$NLC" --nonsense "$good"
+check "two source files"                     exits 2 "$NLC" "$good" "$bad"
+check "-o without a value"                   exits 2 "$NLC" "$good" -o
+check "-D without a value"                   exits 2 "$NLC" -D K "$good"
+check "--float of another type"              exits 2 "$NLC" --float=f16 "$good"
+check "a missing file"                       exits 1 "$NLC" "$scratch/missing.nl"
+check "a folder as source"                   exits 1 "$NLC" "$scratch"
+check "a folder as output"                   exits 1 "$NLC" "$good" -o "$scratch"
+check "an output that cannot be written"     exits 1 "$NLC" "$good" -o "$scratch/none/out"
+check "-D of a name that is no const"        exits 1 "$NLC" check -D NOPE=1 "$good"
+check "an unknown processor"                 exits 1 "$NLC" --cpu=nonsense "$good" -o "$scratch/x"
+finish

@@ -1,0 +1,21 @@
+#!/bin/sh
+# One program per construct (tests/lang): what its tests report, against numbers worked out by hand, in f64, in f32, and
+# through the reference evaluator.
+. "${top_srcdir:-.}/tests/lib.sh"
+
+# reports FILE.nl TOLERANCE OPTIONS..
+reports() {
+    program=$1 tolerance=$2
+    shift 2
+    rm -f "$scratch/metrics"
+    "$NLC" run "$@" "$program" --quiet --metrics "$scratch/metrics" >"$scratch/out" || return 1
+    "$TOOL" records "$scratch/metrics" >"$scratch/records" && "$TOOL" close "${program%.nl}.out" "$scratch/records" "$tolerance"
+}
+
+for program in "$tests"/lang/*.nl; do
+    name=$(basename "$program" .nl)
+    check "$name, f64" reports "$program" 1e-10 --float=f64 --verify
+    check "$name, f32" reports "$program" 2e-5
+    check "$name, reference" reports "$program" 1e-10 --float=f64 --reference
+done
+finish
