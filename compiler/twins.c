@@ -120,7 +120,8 @@ Region *loops_merge(Region *r)
     for (;;) {
         Node **order;
         Moves moves = {0};
-        find_moves(graph_order(r->nr, res, &order), order, &moves);
+        int n = graph_order(r->nr, res, &order);
+        find_moves(n, order, &moves);
         if (!moves.from.n) break;
         graph_subst(r->nr, res, moves.from.n, moves.from.at, moves.to.at);
         changed = true;
