@@ -274,15 +274,13 @@ static Value make_cumsum(const Call *c)
     return like(x, n_cumsum(x.node, v_naxes(x.axes) + axis, false), c->at);
 }
 
+/* One label for each row of logits; to a single row any number of labels. */
 static bool labels_fit(Value z, Value label, Loc at)
 {
-    Shape a = v_shape_of(z), b = v_shape_of(label);
-    bool ok = b.rank == a.rank - 1;
-    for (int i = 0; ok && i < b.rank; i++) ok = a.dim[i] == b.dim[i];
-    if (ok) return true;
-    Shape want = {.rank = a.rank - 1};
-    memcpy(want.dim, a.dim, sizeof want.dim);
-    error_at(at, "xent of logits %s needs labels of shape %s, and these are %s", v_dims(z), shape_text(want.rank, want.dim),
+    Shape want = v_shape_of(z), have = v_shape_of(label);
+    bool ok = --want.rank == have.rank && !memcmp(want.dim, have.dim, sizeof(int32_t) * (size_t)want.rank);
+    if (ok || !want.rank) return true;
+    error_at(at, "xent of logits %s takes labels of shape %s, and these are %s", v_dims(z), shape_text(want.rank, want.dim),
              v_dims(label));
     v_places(z, label, at);
     return false;
@@ -307,7 +305,8 @@ static Value make_xent(const Call *c)
     Node *m = n_stop(n_maxr(z.node, 1u << a), STOP_ALL);
     Node *e = n_un(OP_EXP, sub(z.node, spread(m, z.node, a)));
     Node *l = add(m, n_un(OP_LOG, n_sum(e, 1u << a)));
-    Value picked = v_gather(z, label, v_rank(z) - 1, v_rank(z) - 1, c->at);
+    int last = v_rank(z) - 1;
+    Value picked = v_gather(z, label, last, last, c->at);
     return picked.kind == V_ERR ? picked : v_binary('-', like(z, l, c->at), picked, c->at);
 }
 
