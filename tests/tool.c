@@ -127,6 +127,43 @@ static int do_json(char **arg, int n)
     return 0;
 }
 
+/* ---- records: of every test what was reported, but for the objective's own value, which every model has */
+
+static bool is_report(const char *key)
+{
+    static const char *const other[] = { "event", "model", "stream", "repeat", "step", "loss" };
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++)
+        if (strcmp(key, other[i]) == 0) return false;
+    return true;
+}
+
+static const char *text_of(const cJSON *o, const char *key)
+{
+    const char *s = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, key));
+    return s ? s : "-";
+}
+
+static int do_records(char **arg)
+{
+    for (char *s = read_all(arg[0], NULL), *end; *s; s = end) {
+        end = s + strcspn(s, "\n");
+        if (*end) *end++ = '\0';
+        cJSON *o = cJSON_Parse(s);
+        if (!o) fail("no JSON: %s", s);
+        if (strcmp(text_of(o, "event"), "test") == 0) {
+            printf("%s %s", text_of(o, "model"), text_of(o, "stream"));
+            for (const cJSON *c = o->child; c; c = c->next) {
+                if (!is_report(c->string)) continue;
+                if (cJSON_IsString(c)) printf(" %s=%s", c->string, c->valuestring);
+                else printf(" %s=%.17g", c->string, cJSON_IsNumber(c) ? c->valuedouble : NAN);
+            }
+            putchar('\n');
+        }
+        cJSON_Delete(o);
+    }
+    return 0;
+}
+
 /* ---- tensors: 8 bytes length of the header, the header in JSON, the data */
 
 static double element(const char *type, const char *at)
@@ -211,6 +248,7 @@ int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
     if (strcmp(what, "close") == 0 && argc == 5) return do_close(argv + 2);
+    if (strcmp(what, "records") == 0 && argc == 3) return do_records(argv + 2);
     if (strcmp(what, "json") == 0 && argc > 3) return do_json(argv + 2, argc - 2);
     if (strcmp(what, "tensors") == 0 && argc > 3) return do_tensors(argv + 2, argc - 2);
     if (strcmp(what, "mutate") == 0 && argc == 4) return do_mutate(argv + 2);
