@@ -1,0 +1,190 @@
+/* elab_int.h: what the files of elaboration share (elab*.c). */
+#ifndef ELAB_INT_H
+#define ELAB_INT_H
+#include "elab.h"
+
+typedef VEC(Node *) Nodes;
+typedef VEC(Ast *) Asts;
+
+typedef struct Inst Inst;
+typedef struct Var Var;
+typedef struct Lvl Lvl;
+typedef struct Elabmodel Elabmodel;
+
+/* A definition with, perhaps, its arguments: the value of `adamw`, `adamw(1e-3)`, `Mlp(4, 8)`, `sum`. */
+typedef struct Closure {
+    Ast *def;                    /* D_FN D_BLOCK D_RULE D_STREAM D_MODEL; NULL for a builtin */
+    const Builtin *builtin;
+    bool given;                  /* arguments were given */
+    int n; Value *arg; const char **argname; Loc *argloc;
+    Loc at;
+} Closure;
+
+/* A name in a scope. A declared state or a rule's W is a reference: reading the name gives the state's current value. */
+typedef struct Binding { const char *name; Value v; Var *var; bool fixed; Loc at; struct Binding *next; } Binding;
+struct Scope { Scope *parent; Binding *first; int file; bool is_file, is_body; Loc at; };
+
+/* A state while it is elaborated. */
+struct Var {
+    State *st;
+    const char *name;            /* last part of the path */
+    Value cur;                   /* its value now, in the entry under construction (axes: a rule's map axes are lowered) */
+    Value born;                  /* its value at birth, in the init graph */
+    Var *count, *gsum;
+    Inst *inst;                  /* where it was declared */
+    Clauses *cl; Scope *cl_scope;      /* its own clauses */
+    Lvl *lvl;
+    Node *in;                    /* its formal in this entry, NULL: not yet read */
+    bool moves;                  /* may move in this entry */
+    const char *moved_by; Loc moved_at; bool moved;      /* by which minimize, in this entry */
+    Node *first;                 /* its value when first read in this entry */
+    bool learn;                  /* rule states: declared with `learn` */
+    Node *counted;               /* the count after this item, in this entry */
+    bool ever_moved, ever_read, fixed;
+    int lead;                    /* rule states: leading axes over which the rule is mapped */
+};
+
+/* An instance of a block, or of a model (the root). */
+typedef struct { const char *name; Var *var; Inst *inst; Value list; } Member;
+struct Inst {
+    Ast *def; const char *path, *name; Inst *parent; Elabmodel *em; Loc at;
+    Scope *scope;                /* parameters and declared names */
+    Scope *call;                 /* of the last call, its parent is `scope` */
+    Clauses *cl; Scope *cl_scope;      /* clauses on its declaration */
+    Clauses *dflt; Scope *dflt_scope;  /* `default` in its body (models) */
+    VEC(Member) member;
+    VEC(Binding) init;           /* named initial values: W1 = a */
+    int ndraws;
+    const char *from; Ast **map; int nmap; Scope *from_scope; Loc from_at;   /* from FILE (..) */
+    bool called;
+};
+
+/* A level in whose body we are: a model, or a rule at work on one tensor. */
+typedef enum { L_MODEL, L_RULE, L_STREAM, L_NONE } LvlKind;
+struct Lvl {
+    LvlKind kind; Lvl *parent; int64_t tag;
+    Elabmodel *em; Level *level;
+    /* rules */
+    Closure *rule; Var *w; Value g, t; const char *path; bool g_given; int nest;
+    Scope *run, *init;           /* the rule's scope, and the one in which its states are born */
+    VEC(Var *) own;              /* rules: states declared so far */
+    int ncalls; const char *calls[16]; int lead; Scope *params;
+    uint16_t axes;               /* map axes that a moved value may have */
+    struct Moved *set;           /* what the minimize at work moves (total) */
+};
+
+/* The tensors that one minimize moves, for total(). */
+typedef struct Moved { int n; Var **var; Value *w, *g; Node **due; } Moved;
+
+typedef enum { M_SCHED, M_INIT, M_STEP, M_STREAM, M_FINISH } Mode;
+
+/* A model definition with its arguments: one set of states, shared by all its entries. */
+struct Elabmodel {
+    Model *m; Closure *clo; const char *key; Inst *root;
+    VEC(Var *) var;
+    Var *step;
+    Lvl lvl;
+    Node *init_seed;
+    VEC(struct Version *) version;
+    bool trained, broken;
+};
+
+typedef struct { Ast *ast; int acc; int wacc; } Avg;        /* an avg(..) in a report: numerator and denominator among the accumulators */
+typedef struct { const char *name; Loc at; Ast *ast; Scope *scope; int acc, nacc; int rank; int32_t dim[MAXDIM]; int first, navg; } Report;
+
+/* One entry of a model under construction, or done. */
+typedef struct Version {
+    const char *key; Elabmodel *em;
+    Entry *step, *finish;
+    int64_t batch; bool train;
+    VEC(Node *) acc;             /* f64[] sums; 0: items, 1: objective */
+    VEC(Avg) avg;
+    VEC(Report) report;
+    VEC(const char *) names; VEC(Loc) name_loc;      /* reports as the runtime sees them */
+    VEC(Node *) in; VEC(Bind) bind;                  /* formals made so far */
+    Node *seed, *index, *count;
+    Value mask, weight;          /* [B]: 1 or 0; mask / count */
+    int nminimize; Value loss; bool batched; int from[16];
+    VEC(Objective *) objective;
+} Version;
+
+typedef struct ModelInst { Elabmodel *em; const char *name; int id; } ModelInst;
+
+/* What is under construction. */
+extern struct El {
+    Program *p; Mode mode; int main_file;
+    Lvl *lvl; Version *v; Elabmodel *em; Inst *inst;
+    Scope *finish_scope; Node *finish_acc; Report *finish_report;
+    bool in_report;
+    int depth;                   /* of calls: recursion is an error */
+} el;
+
+/* elab.c */
+Value v_def(Closure *c);
+Value v_none(void);
+Closure *closure_new(Ast *def, const Builtin *b, Loc at);
+Scope *file_scope(int file);
+Value eval_def(Ast *def, Loc at);
+void  bind_names(Scope *s, Ast **names, int n, bool tuple, Value v, Loc at);
+bool  bind_params(Scope *s, Ast *def, Closure *c);
+int   list_items(Value v, Value **items, Loc at);       /* ranges and lists as arrays; -1 and a message */
+Value eval_quiet(Scope *s, Ast *e);                     /* V_ERR without a message */
+const char *v_text(Value v);                            /* canonical text: labels and keys */
+Value v_call(Value f, int n, Value *arg, const char **name, Loc *argloc, Loc at, Scope *s);
+bool  eval_flag(Scope *s, Ast *e, bool *known);         /* a condition known when compiling */
+
+/* elab_call.c: functions, blocks, mapped calls */
+Dt    elem_type(Ast *type, bool *ok);
+bool  meet_type(Scope *s, Ast *p, const int32_t *dim, Loc at);   /* binds dimension names or compares */
+Value call_mapped(Ast *def, Scope *s, int n, Value *arg, Loc *argloc, Loc at, Value (*run)(Scope *, void *), void *data);
+Value call_fn(Closure *f, Loc at);
+Value call_inst(Inst *i, int n, Value *arg, const char **name, Loc *argloc, Loc at);
+
+/* elab_state.c: instances and states */
+Inst *inst_new(Closure *c, const char *name, Inst *parent, Elabmodel *em, Loc at);
+void  inst_declare(Inst *i);
+void  declare(Inst *i, Scope *s, Ast *stmt);
+Value inst_member(Inst *i, const char *name, Loc at);
+Value inst_tuple(Inst *i, Loc at);
+void  inst_vars(Inst *i, Var ***vars, int *n);
+Var  *var_new(Elabmodel *em, const char *path, const char *name, StateKind kind, Dt dt, int rank, const int32_t *dim, Node *born, Loc at);
+Value var_value(Var *v);                                /* current, or born in the init graph */
+void  var_set(Var *v, Value x, Loc at);
+Var  *var_of(State *st);
+Var  *var_find(Elabmodel *em, const char *path);
+Value init_value(Elabmodel *em, const char *path, Scope *s, Ast *stmt, Loc at, int *rank, int32_t *dim, Dt *dt);
+int64_t var_every(Var *v, bool *mean, Loc *at);
+Value var_rule(Var *v, Loc at);
+Var  *var_count(Var *v);
+
+/* elab_learn.c: minimize, rules, clocks */
+void  stmt_minimize(Scope *s, Ast *st);
+void  stmt_move(Scope *s, Ast *st);
+void  stmt_every(Scope *s, Ast *st);
+bool  apply_rule_call(Scope *s, Value f, int n, Value *arg, Loc at);     /* a statement `adamw(lr)(W, e)` */
+Value eval_total(Scope *s, Ast *call);
+void  rule_declare(Scope *s, Ast *st);
+
+/* elab_model.c: versions */
+Elabmodel *model_get(Closure *c, Loc at);
+Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, int nlearn, Var **learn, Loc at, int *from);
+void  stmt_report(Scope *s, Ast *st);
+Value batch_mean(Value v, Loc at);
+Value eval_avg(Scope *s, Ast *call);
+Node *entry_in(Version *v, BindKind kind, int index, Dt dt, int rank, const int32_t *dim);
+Entry *entry_close(const char *name, Model *m, int nin, Node **in, const Bind *bind, int nout, Node **out, const Bind *obind, Loc at);
+void  models_finish(void);
+
+/* elab_stream.c */
+Value stream_value(Scope *s, Ast *e);                   /* `window`, `when`, mix, readers; V_ERR if e is none of these */
+Value stream_call(Closure *c, Loc at);
+Value stream_slice(Value s, Ast *ix, Scope *sc);
+bool  is_reader(const char *name);
+Value stream_cat(Value a, Value b, Loc at);
+
+/* elab_sched.c */
+void  schedule_run(Scope *s, Ast **body, int n);
+
+/* elab.c */
+Value exec(Scope *s, Ast **body, int n, bool *done);    /* statements; the value of the last expression */
+#endif

@@ -1,0 +1,574 @@
+/* elab_learn.c: how states move. `minimize` takes the gradient at once (vjp) and hands it to each state's rule; a rule is a level body with
+   one item, inlined for each tensor; a clock `every n` adds gradients up and moves under a condition; `<-` moves a `state`.
+   All states that one minimize moves change at once: gradients and rule arguments are taken before any of them moves. */
+#include <string.h>
+#include "elab_int.h"
+
+/* ---- conditions: what a stretch of elaboration changes, made conditional */
+
+typedef struct { int n; Node **before; } Snap;
+
+static Snap snap_begin(void)
+{
+    Snap s = { el.em->var.n, NEWN(Node *, el.em->var.n + 1) };
+    for (int i = 0; i < s.n; i++) s.before[i] = el.em->var.at[i]->in ? el.em->var.at[i]->cur.node : NULL;
+    return s;
+}
+
+static void add_node(Nodes *v, Node *x)
+{
+    if (!x || x->op == OP_CONST) return;
+    for (int i = 0; i < v->n; i++) if (v->at[i] == x) return;
+    PUSH(*v, x);
+}
+
+static void add_value(Nodes *v, Value x)
+{
+    if (x.kind == V_TENSOR) add_node(v, x.node);
+    if (x.kind == V_LIST) for (int i = 0; i < x.n; i++) add_value(v, x.elem[i]);
+    if (x.kind == V_DEF) for (int i = 0; i < x.clo->n; i++) add_value(v, x.clo->arg[i]);
+}
+
+static void add_scope(Nodes *v, Scope *s)
+{
+    for (; s && !s->is_file; s = s->parent)
+        for (Binding *b = s->first; b; b = b->next) if (!b->var) add_value(v, b->v);
+}
+
+/* Which cut nodes the results really reach, not looking below a cut node. */
+static void reach(Node *x, Nodes *cut, bool *hit, Nodes *seen)
+{
+    for (int i = 0; i < cut->n; i++) if (cut->at[i] == x) { hit[i] = true; return; }
+    for (int i = 0; i < seen->n; i++) if (seen->at[i] == x) return;
+    PUSH(*seen, x);
+    for (int i = 0; i < x->nin; i++) reach(x->in[i], cut, hit, seen);
+}
+
+/* Everything that moved since `snap` moves only if due: one cond, whose other side is the old values. */
+static void snap_end(Snap snap, Node *due, Nodes *cut)
+{
+    VEC(Var *) moved = { 0 };
+    Nodes then = { 0 }, other = { 0 }, seen = { 0 }, used = { 0 };
+    for (int i = 0; i < el.em->var.n; i++) {
+        Var *v = el.em->var.at[i];
+        if (!v->in) continue;
+        Node *old = i < snap.n && snap.before[i] ? snap.before[i] : v->first;
+        add_node(cut, old);
+        if (old == v->cur.node) continue;
+        PUSH(moved, v);
+        PUSH(then, v->cur.node);
+        PUSH(other, old);
+    }
+    if (!moved.n) return;
+    bool *hit = NEWN(bool, cut->n + 1);
+    for (int i = 0; i < moved.n; i++) { reach(then.at[i], cut, hit, &seen); reach(other.at[i], cut, hit, &seen); }
+    for (int i = 0; i < cut->n; i++) if (hit[i]) PUSH(used, cut->at[i]);
+    Node **cap;
+    Region *r0, *r1;
+    int ncap = region_close2(moved.n, then.at, other.at, used.n, used.at, &cap, &r0, &r1);
+    Node *c = n_cond(due, ncap, cap, r0, r1);
+    for (int i = 0; i < moved.n; i++) {
+        moved.at[i]->cur = v_tensor(n_mark(n_out(c, i), graph_uid()), 0);
+        moved.at[i]->cur.state = moved.at[i]->st;
+    }
+}
+
+static Node *is_due(Node *count, int64_t n) { return n_bin(OP_EQ, n_bin(OP_MOD, count, n_iconst(I64, n)), n_iconst(I64, 0)); }
+
+/* ---- rules */
+
+static bool rule_inputs_supported(Ast *def)
+{
+    for (int i = 0; i < def->ninputs; i++) {
+        const char *what = i >= 2 ? def->inputs[i]->name : def->inputs[i]->b ? "g at E" : NULL;
+        if (!what) continue;
+        error_at(def->inputs[i]->loc, "`%s` in a rule comes with the next release; this one has W and g", what);
+        return false;
+    }
+    if (def->ninputs == 2) return true;
+    error_at(def->loc, "a rule takes the tensor that it moves and its gradient: rule %s(..) (W, g) { .. }", def->name);
+    return false;
+}
+
+static void raise_lead(Value *v, int n) { for (int k = 0; k < n && v->kind == V_TENSOR; k++) *v = v_raise_axis(*v, axes.n - n + k); }
+
+/* Opens the rule's scopes: parameters, dimension names, W and g; pushes map axes for leading axes beyond the declared shape. */
+static bool rule_enter(Lvl *l, Closure *c, Var *w, int *extra, int *lead_before)
+{
+    Ast *def = c->def;
+    int rank; int32_t dim[MAXDIM];
+    Scope *ps = scope_new(file_scope(def->loc.file), c->at);
+    *extra = 0; *lead_before = w->lead;
+    if (!rule_inputs_supported(def) || !bind_params(ps, def, c)) return false;
+    Scope *dims = scope_new(ps, c->at);
+    Value now = var_value(w);
+    v_shape(now, &rank, dim);
+    Ast *type = def->inputs[0]->type;
+    if (type) {
+        *extra = rank - type->n;
+        if (*extra < 0) {
+            error_at(c->at, "the rule '%s' moves tensors of rank %d, and '%s' has rank %d; by_rank(matrix, other) gives each its own rule", def->name,
+                     type->n, w->st->path, rank);
+            note_at(def->inputs[0]->loc, "declared here");
+            *extra = 0;
+            return false;
+        }
+        if (!meet_type(dims, def->inputs[0], dim + *extra, c->at)) { *extra = 0; return false; }
+        for (int k = 0; k < *extra; k++) axis_push(dim[k]);
+        w->lead += *extra;
+        raise_lead(&l->g, *extra);
+    }
+    l->run = scope_new(dims, c->at);
+    l->init = scope_new(dims, c->at);
+    l->lead = w->lead;
+    return true;
+}
+
+static void rule_bind(Lvl *l, Closure *c, Var *w)
+{
+    Value born = w->born;
+    raise_lead(&born, w->lead);
+    scope_bind(l->run, c->def->inputs[0]->name, v_none(), c->at);
+    l->run->first->var = w;
+    scope_bind(l->run, c->def->inputs[1]->name, l->g, c->at);
+    scope_bind(l->init, c->def->inputs[0]->name, born, c->at);
+    l->params = l->run->parent->parent;
+}
+
+/* Moves w by the rule c with gradient g; t counts its updates. */
+static void apply_rule(Closure *c, Var *w, Value g, Value t, const char *path, Moved *set, bool g_given)
+{
+    static int depth;
+    Lvl l = { .kind = L_RULE, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .rule = c, .w = w, .g = g, .t = t, .path = path, .set = set, .g_given = g_given };
+    Lvl *keep = el.lvl;
+    Inst *inst = el.inst;
+    DrawContext draw = draws;
+    int extra, lead;
+    if (depth > 50) { error_at(c->at, "the rule '%s' applies itself without end", c->def->name); return; }
+    depth++;
+    bool ok = rule_enter(&l, c, w, &extra, &lead);
+    if (ok) {
+        rule_bind(&l, c, w);
+        el.lvl = &l; el.inst = NULL;
+        draws.path = path; draws.ndraws = 0;
+        draws.item = n_iconst(I64, 0); draws.item_axes = 0;
+        bool done = false;
+        exec(l.run, c->def->body, c->def->nbody, &done);
+    }
+    el.lvl = keep; el.inst = inst; draws = draw;
+    for (int k = 0; k < extra; k++) axis_pop();
+    w->lead = lead;
+    if (!c->def->nbody) w->fixed = true;
+    depth--;
+}
+
+/* `adamw(lr)(W, e)` or `then(W, g)` inside a rule. False if this call only gives the rule its arguments. */
+bool apply_rule_call(Scope *s, Value f, int n, Value *arg, Loc at)
+{
+    (void)s;
+    Lvl *l = el.lvl;
+    if (!l || l->kind != L_RULE || n < 2 || arg[0].kind != V_TENSOR || arg[0].state != l->w->st) return false;
+    if (n > 2) { error_at(at, "a rule is applied to the tensor and a gradient: %s(W, g)", f.clo->def->name); return true; }
+    if (arg[0].node != var_value(l->w).node) { error_at(at, "a rule moves W as it is now; this is an older value of it"); return true; }
+    Value g = v_as_float(arg[1], at);
+    if (g.kind != V_TENSOR) return true;
+    int rank; int32_t dim[MAXDIM];
+    Value w = var_value(l->w);
+    v_shape(w, &rank, dim);
+    bool same = g.node == l->g.node && l->g_given;
+    g = v_stretch(v_convert(g, l->w->st->dt, at), rank, dim, at, "the gradient given to the rule");
+    if (g.kind != V_TENSOR) return true;
+    const char *name = f.clo->def->name;
+    for (int i = 0; i < l->ncalls; i++) if (l->calls[i] == name) name = arena_printf("%s%d", name, l->ncalls);
+    if (l->ncalls < 16) l->calls[l->ncalls++] = f.clo->def->name;
+    apply_rule(f.clo, l->w, g, l->t, arena_printf("%s.%s", l->path, name), l->set, same);
+    return true;
+}
+
+/* A rule's own `state` or `learn`: found by its path, or born now, in the init graph. */
+static Var *rule_state(Scope *s, Ast *st, Ast *name, Lvl *l)
+{
+    const char *path = arena_printf("%s.%s", l->path, name->name);
+    int rank; int32_t dim[MAXDIM], full[MAXDIM];
+    Dt dt;
+    Var *v = var_find(el.em, path);
+    if (v) return v;
+    Mode mode = el.mode;
+    DrawContext draw = draws;
+    el.mode = M_INIT;
+    draws = (DrawContext){ .seed = el.em->init_seed, .step = n_iconst(I64, 0), .item = n_iconst(I64, 0), .path = path };
+    Value x = init_value(el.em, path, l->init, st, name->loc, &rank, dim, &dt);
+    el.mode = mode;
+    draws = draw;
+    if (x.kind == V_ERR) return NULL;
+    uint16_t lead = 0;
+    for (int k = 0; k < l->lead; k++) {
+        int ax = axes.n - l->lead + k;
+        lead |= (uint16_t)(1u << ax);
+        full[k] = axes.size[ax];
+    }
+    memcpy(full + l->lead, dim, (size_t)rank * sizeof *dim);
+    Node *born = v_full(x, lead, rank, dim);
+    Node **order;
+    for (int i = 0, n = graph_order(1, &born, &order); i < n; i++)
+        if (order[i]->op == OP_FORMAL && order[i] != el.em->init_seed) {
+            error_at(st->a->loc, "the initial value of '%s' may use %s and constant arguments only", name->name, l->rule->def->inputs[0]->name);
+            return NULL;
+        }
+    v = var_new(el.em, path, name->name, ST_RULE, dt, rank + l->lead, full, born, name->loc);
+    v->st->of = l->w->st;
+    (void)s;
+    return v;
+}
+
+void rule_declare(Scope *s, Ast *st)
+{
+    Lvl *l = el.lvl;
+    for (int i = 0; i < st->nnames; i++) {
+        if (st->cl && (st->cl->keep || st->cl->mode || st->cl->when || st->cl->in || st->cl->from)) {
+            error_at(st->loc, "a rule's state takes `every` and `with` only");
+            return;
+        }
+        if (!st->type && st->a && !st->drawn && st->a->kind == E_CALL) {
+            Value v = eval_quiet(l->init, st->a);
+            if (v.kind == V_DEF && v.clo->def && v.clo->def->kind == D_BLOCK) { error_at(st->loc, "instances of blocks in rules come with the next release"); return; }
+        }
+        Var *v = rule_state(s, st, st->names[i], l);
+        if (!v) { scope_bind(s, st->names[i]->name, v_err(), st->names[i]->loc); continue; }
+        Loc at;
+        v->cl = st->cl; v->cl_scope = s; v->lvl = l; v->lead = l->lead; v->learn = st->kind == S_LEARN; v->moved = false; v->counted = NULL;
+        v->moves = l->w->moves;
+        v->st->every = var_every(v, &v->st->mean, &at);
+        PUSH(l->own, v);
+        scope_bind(s, st->names[i]->name, v_none(), st->names[i]->loc);
+        for (Binding *b = s->first; b; b = b->next) if (b->name == st->names[i]->name) b->var = v;
+    }
+}
+
+/* every n { .. } in a rule: runs at this tensor's updates n, 2n, ... */
+void stmt_every(Scope *s, Ast *st)
+{
+    Lvl *l = el.lvl;
+    bool done = false;
+    int64_t n;
+    if (!l || l->kind != L_RULE) { error_at(st->loc, "`every n { }` stands in a rule"); return; }
+    Value v = eval(s, st->a);
+    if (v.kind == V_ERR) return;
+    if (!v_integer(v, &n) || n < 1) { error_at(st->a->loc, "a period is a whole number of at least 1, known when compiling, not %s", v_show(v)); return; }
+    Scope *in = scope_new(s, st->loc);
+    if (n == 1) { exec(in, st->body, st->nbody, &done); return; }
+    Nodes cut = { 0 };
+    add_scope(&cut, s);
+    add_value(&cut, l->t);
+    Snap snap = snap_begin();
+    exec(in, st->body, st->nbody, &done);
+    snap_end(snap, is_due(l->t.node, n), &cut);
+}
+
+/* total(e): the sum of e over all tensors that this minimize moves in this step. */
+Value eval_total(Scope *s, Ast *call)
+{
+    (void)s;
+    Lvl *l = el.lvl;
+    if (!l || l->kind != L_RULE || call->n != 1) { error_at(call->loc, "total(e) stands in a rule: the sum of e over all tensors that one `minimize` moves"); return v_err(); }
+    if (!l->g_given) { error_at(call->loc, "total() in a rule that another rule applies to a changed gradient has no meaning: the others' changed gradients are not known here"); return v_err(); }
+    Value sum = v_int(0);
+    for (int j = 0; j < l->set->n; j++) {
+        Scope *sj = scope_new(l->params, call->loc);
+        scope_bind(sj, l->rule->def->inputs[0]->name, l->set->w[j], call->loc);
+        scope_bind(sj, l->rule->def->inputs[1]->name, l->set->g[j], call->loc);
+        Value e = v_as_float(eval(sj, call->list[0]), call->loc);
+        int rank; int32_t dim[MAXDIM];
+        if (e.kind != V_TENSOR) return v_err();
+        v_shape(e, &rank, dim);
+        if (rank || e.axes) { error_at(call->list[0]->loc, "total() adds up scalars, and this is %s; sum() makes one of it", v_show(e)); return v_err(); }
+        if (l->set->due[j]) e = v_tensor(n_select(l->set->due[j], e.node, n_zeros_like(e.node)), 0);
+        sum = v_binary('+', sum, e, call->loc);
+    }
+    return sum;
+}
+
+/* ---- minimize */
+
+/* The states named by `wrt`. */
+static bool wrt_add(Value v, Loc at, Var ***vars, int *n, int *cap)
+{
+    if (v.kind == V_ERR) return false;
+    if (v.kind == V_LIST) {
+        for (int i = 0; i < v.n; i++) if (!wrt_add(v.elem[i], at, vars, n, cap)) return false;
+        return true;
+    }
+    if (v.kind == V_INST) {
+        Var **in; int k;
+        inst_vars(v.inst, &in, &k);
+        for (int i = 0; i < k; i++) if (in[i]->st->kind == ST_LEARN && !wrt_add(in[i]->born, at, vars, n, cap)) return false;
+        return true;
+    }
+    Var *x = v.kind == V_TENSOR && v.state ? var_of(v.state) : NULL;
+    if (!x) { error_at(at, "`wrt` takes states and instances, not %s", v_show(v)); return false; }
+    vec_grow((void **)vars, cap, *n, sizeof **vars);
+    (*vars)[(*n)++] = x;
+    return true;
+}
+
+typedef struct { int n, cap; Var **var; } Vars;
+
+static bool in_vars(const Vars *v, const Var *x) { for (int i = 0; i < v->n; i++) if (v->var[i] == x) return true; return false; }
+
+/* What the `wrt` of the other minimizes in this body name: not for a minimize without `wrt`. */
+static Vars named_elsewhere(Scope *s, Ast *st, Ast **body, int n)
+{
+    Vars all = { 0 };
+    for (int i = 0; i < n; i++)
+        if (body[i] != st && body[i]->kind == S_MINIMIZE && body[i]->b) {
+            Value v = eval_quiet(s, body[i]->b);
+            if (v.kind != V_ERR) wrt_add(v, body[i]->loc, &all.var, &all.n, &all.cap);
+        }
+    return all;
+}
+
+static Vars candidates(Scope *s, Ast *st, Lvl *l)
+{
+    Vars c = { 0 };
+    if (st->b) {
+        wrt_add(eval(s, st->b), st->b->loc, &c.var, &c.n, &c.cap);
+        return c;
+    }
+    Ast *def = l->kind == L_RULE ? l->rule->def : el.em->root->def;
+    Vars not = named_elsewhere(s, st, def->body, def->nbody);
+    int n = l->kind == L_RULE ? l->own.n : el.em->var.n;
+    for (int i = 0; i < n; i++) {
+        Var *v = l->kind == L_RULE ? l->own.at[i] : el.em->var.at[i];
+        bool mine = l->kind == L_RULE ? v->learn : v->st->kind == ST_LEARN;
+        if (!mine || in_vars(&not, v)) continue;
+        vec_grow((void **)&c.var, &c.cap, c.n, sizeof *c.var);
+        c.var[c.n++] = v;
+    }
+    return c;
+}
+
+static void record_objective(Ast *st, Node *e, Vars *moved, Node **w, Node **g, int64_t tag)
+{
+    Objective *o = NEW(Objective);
+    o->name = st->name ? st->name : ast_text(st->a);
+    o->loc = st->loc; o->e = e; o->nw = moved->n; o->wrt = w; o->grad = g; o->tag = tag;
+    o->state = NEWN(State *, moved->n + 1);
+    for (int i = 0; i < moved->n; i++) o->state[i] = moved->var[i]->st;
+    PUSH(el.v->objective, o);
+}
+
+static Node *next_count(Var *v)
+{
+    Var *c = var_count(v);
+    Node *n = n_bin(OP_ADD, var_value(c).node, n_iconst(I64, 1));
+    var_set(c, v_tensor(n, 0), v->st->loc);
+    return v->counted = n;
+}
+
+/* The sum of gradients of a state under `every n`, this item's included. */
+static Var *gradient_sum(Var *v, Node *g, Loc at)
+{
+    if (!v->gsum) {
+        v->gsum = var_new(el.em, arena_printf("%s.gsum", v->st->path), "gsum", ST_GSUM, v->st->dt, v->st->rank, v->st->dim,
+                          n_splat(v->st->dt, 0, v->st->rank, v->st->dim), v->st->loc);
+        v->gsum->st->of = v->st;
+    }
+    v->gsum->moves = v->moves;
+    Node *old = var_value(v->gsum).node;
+    var_set(v->gsum, v_tensor(n_bin(OP_ADD, old, g), 0), at);
+    return v->gsum;
+}
+
+static Value raised(Var *v, Node *n)
+{
+    Value x = v_tensor(n, 0);
+    raise_lead(&x, v->lead);
+    return x;
+}
+
+/* Hands its gradient to each state's rule, under its clock. */
+static void move_states(Ast *st, Vars *moved, Node **g)
+{
+    int n = moved->n;
+    Moved set = { n, moved->var, NEWN(Value, n + 1), NEWN(Value, n + 1), NEWN(Node *, n + 1) };
+    Value *rule = NEWN(Value, n + 1), *t = NEWN(Value, n + 1);
+    for (int i = 0; i < n; i++) {
+        Var *v = moved->var[i];
+        rule[i] = var_rule(v, st->loc);
+        if (rule[i].kind == V_ERR) return;
+        int64_t every = v->st->every;
+        Node *count = next_count(v);
+        set.w[i] = var_value(v);
+        t[i] = v_tensor(every == 1 ? count : n_bin(OP_IDIV, count, n_iconst(I64, every)), 0);
+        t[i].weak = true;
+        if (every > 1) {
+            Node *sum = gradient_sum(v, g[i], st->loc)->cur.node;
+            g[i] = v->st->mean ? n_bin(OP_DIV, sum, n_const((Dt)sum->dt, (double)every)) : sum;
+            set.due[i] = is_due(count, every);
+        }
+        set.g[i] = raised(v, g[i]);
+    }
+    for (int i = 0; i < n; i++) {
+        Var *v = moved->var[i];
+        if (!set.due[i]) { apply_rule(rule[i].clo, v, set.g[i], t[i], v->st->path, &set, true); continue; }
+        Nodes cut = { 0 };
+        add_value(&cut, rule[i]);
+        add_value(&cut, set.g[i]);
+        add_value(&cut, t[i]);
+        for (int j = 0; j < n; j++) { add_value(&cut, set.g[j]); add_value(&cut, set.w[j]); add_node(&cut, set.due[j]); }
+        Snap snap = snap_begin();
+        apply_rule(rule[i].clo, v, set.g[i], t[i], v->st->path, &set, true);
+        var_set(v->gsum, v_tensor(n_splat(v->st->dt, 0, v->st->rank, v->st->dim), 0), st->loc);
+        snap_end(snap, set.due[i], &cut);
+    }
+}
+
+/* The states among the candidates that the objective really moves, and their gradients. */
+static bool differentiate(Ast *st, Vars *c, Value e, Node *cot, int64_t tag, Vars *moved, Node ***wrt, Node ***grad)
+{
+    Node **w = NEWN(Node *, c->n + 1), **g = NEWN(Node *, c->n + 1);
+    for (int i = 0; i < c->n; i++) { var_value(c->var[i]); w[i] = c->var[i]->cur.node; }
+    vjp(1, &e.node, &cot, c->n, w, tag, g);
+    *wrt = NEWN(Node *, c->n + 1); *grad = NEWN(Node *, c->n + 1);
+    for (int i = 0; i < c->n; i++) {
+        Var *v = c->var[i];
+        if (!g[i]) {
+            if (st->b) { error_at(st->b->loc, "the objective does not depend on '%s'", v->st->path); return false; }
+            continue;
+        }
+        if (v->moved) {
+            error_at(st->loc, "'%s' is moved by two objectives", v->st->path);
+            note_at(v->moved_at, "the other one");
+            return false;
+        }
+        v->moved = true; v->moved_at = st->loc;
+        (*wrt)[moved->n] = w[i]; (*grad)[moved->n] = g[i];
+        vec_grow((void **)&moved->var, &moved->cap, moved->n, sizeof *moved->var);
+        moved->var[moved->n++] = v;
+    }
+    return true;
+}
+
+static Node *as_f64(Node *n) { return n_cast(n, F64); }
+
+/* acc 1: the sum of the objective over the items present. */
+static void add_loss(Value e)
+{
+    Version *v = el.v;
+    v->loss = v->nminimize++ ? v_binary('+', v->loss, e, e.loc) : e;
+    Node *sum;
+    if (e.axes & 1) sum = n_sum(n_bin(OP_MUL, as_f64(e.node), as_f64(v->mask.node)), 1);
+    else sum = v->batched ? n_bin(OP_MUL, as_f64(e.node), as_f64(v->count)) : as_f64(e.node);
+    v->acc.at[1] = v->acc.at[1] ? n_bin(OP_ADD, v->acc.at[1], sum) : sum;
+}
+
+static bool scalar_objective(Ast *st, Value e)
+{
+    int rank; int32_t dim[MAXDIM];
+    v_shape(e, &rank, dim);
+    if (!rank) return true;
+    error_at(st->a->loc, "an objective is one number, and this is %s; sum(..) or mean(..) makes one of it", v_show(e));
+    return false;
+}
+
+static void minimize_model(Scope *s, Ast *st, Value e)
+{
+    Version *v = el.v;
+    if (e.axes & ~1u) { error_at(st->loc, "`minimize` stands in a block that is called once an item, not mapped over rows"); return; }
+    add_loss(e);
+    Vars c = candidates(s, st, el.lvl), moving = { 0 }, moved = { 0 };
+    for (int i = 0; i < c.n; i++)
+        if (c.var[i]->moves) { vec_grow((void **)&moving.var, &moving.cap, moving.n, sizeof *moving.var); moving.var[moving.n++] = c.var[i]; }
+    if (!v->train && !moving.n) return;
+    Node *cot = e.axes & 1 ? n_cast(v->weight.node, (Dt)e.node->dt) : n_const((Dt)e.node->dt, 1);
+    Node **w, **g;
+    if (!differentiate(st, &moving, e, cot, el.lvl->tag, &moved, &w, &g)) return;
+    if (!moved.n) {
+        if (v->train) error_at(st->loc, "this objective depends on none of its level's states");
+        return;
+    }
+    Node *total = e.axes & 1 ? n_sum(n_bin(OP_MUL, e.node, cot), 1) : e.node;
+    Node **keep = NEWN(Node *, moved.n + 1);
+    memcpy(keep, g, (size_t)moved.n * sizeof *g);
+    record_objective(st, total, &moved, w, keep, el.lvl->tag);
+    move_states(st, &moved, g);
+}
+
+static void minimize_rule(Scope *s, Ast *st, Value e)
+{
+    Vars c = candidates(s, st, el.lvl), moved = { 0 };
+    Node **w, **g, *cot = n_splat((Dt)e.node->dt, 1, e.node->rank, e.node->dim);
+    if (!differentiate(st, &c, e, cot, el.lvl->tag, &moved, &w, &g)) return;
+    if (!moved.n) { error_at(st->loc, "this objective depends on none of its level's states"); return; }
+    move_states(st, &moved, g);
+}
+
+void stmt_minimize(Scope *s, Ast *st)
+{
+    Value e = eval(s, st->a);
+    if (e.kind == V_ERR) return;
+    if (el.mode != M_STEP || !el.lvl || (el.lvl->kind != L_MODEL && el.lvl->kind != L_RULE)) { error_at(st->loc, "`minimize` stands in a level, a model or a rule"); return; }
+    e = v_as_float(e, st->a->loc);
+    if (e.kind != V_TENSOR || !scalar_objective(st, e)) return;
+    if (st->name) scope_bind(s, st->name, e, st->loc);
+    if (el.lvl->kind == L_MODEL) minimize_model(s, st, e);
+    else minimize_rule(s, st, e);
+}
+
+/* ---- <- */
+
+static Var *move_target(Scope *s, Ast *b)
+{
+    if (b->kind != E_NAME) { error_at(b->loc, "`<-` moves a state by its name"); return NULL; }
+    for (Scope *k = s; k; k = k->parent)
+        for (Binding *x = k->first; x; x = x->next)
+            if (x->name == b->name) {
+                if (x->var) return x->var;
+                if (x->v.kind == V_ERR) return NULL;
+                error_at(b->loc, "'%s' is no state; `<-` moves a state, `=` names a value", b->name);
+                note_at(x->at, "bound here");
+                return NULL;
+            }
+    Value v = eval(s, b);
+    if (v.kind != V_ERR) error_at(b->loc, "'%s' is no state; `<-` moves a state", b->name);
+    return NULL;
+}
+
+static bool may_move(Var *v, Ast *st)
+{
+    Lvl *l = el.lvl;
+    if (l && l->kind == L_RULE) {
+        if (v == l->w) return true;
+        for (int i = 0; i < l->own.n; i++)
+            if (l->own.at[i] == v) {
+                if (!v->learn) return true;
+                error_at(st->loc, "'%s' is learned: `minimize` moves it; `<-` moves what is declared with `state`", v->name);
+                return false;
+            }
+        error_at(st->loc, "'%s' belongs to another level, which alone moves it", v->st->path);
+        return false;
+    }
+    if (v->st->kind == ST_STATE && l && l->kind == L_MODEL) return true;
+    error_at(st->loc, "'%s' is learned: `minimize` moves it; `<-` moves what is declared with `state`", v->st->path);
+    note_at(v->st->loc, "declared here");
+    return false;
+}
+
+void stmt_move(Scope *s, Ast *st)
+{
+    if (el.mode != M_STEP) { error_at(st->loc, "`<-` moves a state of a model, a block or a rule; there is none here"); return; }
+    Var *v = move_target(s, st->b);
+    Value x = eval(s, st->a);
+    if (!v || x.kind == V_ERR || !may_move(v, st)) return;
+    if (!v->moves) return;
+    if (el.lvl->kind == L_RULE && v == el.lvl->w) { var_set(v, v_as_float(x, st->a->loc), st->a->loc); return; }
+    if (!v->counted && (v->st->every > 1 || v->st->kind == ST_STATE)) next_count(v);
+    Node *old = (var_value(v), v->cur.node);
+    var_set(v, x, st->a->loc);
+    if (v->st->every > 1 && v->cur.node != old) {
+        Node *due = is_due(v->counted, v->st->every), *pick;
+        pick = n_select(n_expand(due, old->rank, old->dim), v->cur.node, old);
+        v->cur = v_tensor(n_mark(pick, graph_uid()), 0);
+        v->cur.state = v->st;
+    }
+}
