@@ -1,13 +1,16 @@
 /* grad.c: reverse mode on the tensor graph.
 
-   vjp() requires results whose regions are closed and a cotangent (of the result's type and shape) or NULL for each. It walks the graph
-   from the results down to the `wrt` nodes and builds, out of ordinary nodes, the cotangent of each wrt:
+   vjp() requires results whose regions are closed and a cotangent (of the result's type and shape) or NULL for each. It
+   walks the graph from the results down to the `wrt` nodes and builds, out of ordinary nodes, the cotangent of each
+   wrt:
         grad[j] = sum over i of  cot[i] * d result[i] / d wrt[j].
-   A missing cotangent is NULL and never a tensor of zeros, so nothing is computed where nothing flows; integers and bools carry none.
-   Nothing flows below a wrt unless another wrt lies below it. STOP lets nothing pass if its tag is the one asked for, or STOP_ALL.
+   A missing cotangent is NULL and never a tensor of zeros, so nothing is computed where nothing flows; integers and
+   bools carry none. Nothing flows below a wrt unless another wrt lies below it. STOP lets nothing pass if its tag is
+   the one asked for, or STOP_ALL.
 
-   Each operation has one row in the table `adjoint`: the cotangent of its operand i, given the cotangent g of its result x. LOOP and COND,
-   which have several results, follow the table of kinds (the reverse of a loop is a loop of the same trip in the other direction):
+   Each operation has one row in the table `adjoint`: the cotangent of its operand i, given the cotangent g of its
+   result x. LOOP and COND, which have several results, follow the table of kinds (the reverse of a loop is a loop of
+   the same trip in the other direction):
 
         forward                  reverse
         CAPTURE c                SUM of its cotangent
@@ -17,10 +20,11 @@
         SUM s                    CAPTURE: cotangent of s, the same for every t
         carry-in of each t       ITEM; a second STACK of the forward loop (the residual)
 
-   The reverse region is the vjp of the body over the same formals: it contains the body's forward, recomputed from the carry-in. Only
-   kinds of this table occur in it, so it can be differentiated again. Nodes are immutable, so the loop that also stacks its carry-ins
-   is a second loop beside the first (widen_loop); loops that agree in everything but the list of results count as one here
-   (struct Twins), and loops_merge() (twins.c) makes one of them when all gradients have been taken. */
+   The reverse region is the vjp of the body over the same formals: it contains the body's forward, recomputed from the
+   carry-in. Only kinds of this table occur in it, so it can be differentiated again. Nodes are immutable, so the loop
+   that also stacks its carry-ins is a second loop beside the first (widen_loop); loops that agree in everything but the
+   list of results count as one here (struct Twins), and loops_merge() (twins.c) makes one of them when all gradients
+   have been taken. */
 #include "graph.h"
 #include <assert.h>
 #include <math.h>
@@ -189,7 +193,8 @@ static Node *d_cast(Node *x, int i, Node *g) { (void)i; return n_cast(g, (Dt)x->
 static Node *d_sub(Node *x, int i, Node *g) { (void)x; return i == 0 ? g : n_un(OP_NEG, g); }
 static Node *d_mul(Node *x, int i, Node *g) { return mul(g, x->in[1 - i]); }
 
-/* 1 / (2 sqrt a), and 0 at 0. The divisor is made safe as well as the quotient: otherwise the next derivative is 0 * inf. */
+/* 1 / (2 sqrt a), and 0 at 0. The divisor is made safe as well as the quotient: otherwise the next derivative is 0 *
+   inf. */
 static Node *d_sqrt(Node *x, int i, Node *g)
 {
     (void)i;
@@ -342,9 +347,17 @@ static Node *d_maxr(Node *x, int i, Node *g)
     int8_t map[MAXDIM] = {0};
     int32_t dim[MAXDIM] = {0}, moved[MAXDIM] = {0};
     int kept = 0, all = 0;
-    for (int j = 0; j < a->rank; j++) if (!(x->a.axes >> j & 1)) { dim[kept] = a->dim[j]; map[all++] = (int8_t)j; kept++; }
+    for (int j = 0; j < a->rank; j++) {
+        if (x->a.axes >> j & 1) continue;
+        dim[kept++] = a->dim[j];
+        map[all++] = (int8_t)j;
+    }
     dim[kept] = 1;
-    for (int j = 0; j < a->rank; j++) if (x->a.axes >> j & 1) { dim[kept] *= a->dim[j]; map[all++] = (int8_t)j; }
+    for (int j = 0; j < a->rank; j++) {
+        if (!(x->a.axes >> j & 1)) continue;
+        dim[kept] *= a->dim[j];
+        map[all++] = (int8_t)j;
+    }
     for (int j = 0; j < a->rank; j++) moved[j] = a->dim[map[j]];
 
     Node *flat = n_reshape(n_perm(a, map), kept + 1, dim);
@@ -360,7 +373,8 @@ static bool has_label(const int8_t *labels, int n, int8_t l)
     return false;
 }
 
-/* The product of g with the other operand, labels in the order of this one; a label that only this operand has was summed away. */
+/* The product of g with the other operand, labels in the order of this one; a label that only this operand has was
+   summed away. */
 static Node *d_contract(Node *x, int i, Node *g)
 {
     Node *a = x->in[i], *b = x->in[1 - i];
@@ -377,16 +391,17 @@ static Node *d_contract(Node *x, int i, Node *g)
 }
 
 static const Adjoint adjoint[NOPS] = {
-    [OP_NEG] = d_neg, [OP_ABS] = d_abs, [OP_SQRT] = d_sqrt, [OP_EXP] = d_exp, [OP_LOG] = d_log, [OP_SIN] = d_sin, [OP_COS] = d_cos,
-    [OP_TANH] = d_tanh, [OP_SIGMOID] = d_sigmoid, [OP_ERF] = d_erf, [OP_CAST] = d_cast,
-    [OP_ADD] = d_same, [OP_SUB] = d_sub, [OP_MUL] = d_mul, [OP_DIV] = d_div, [OP_POW] = d_pow, [OP_MIN] = d_min, [OP_MAX] = d_max,
-    [OP_MOD] = d_mod, [OP_SELECT] = d_select,
+    [OP_NEG] = d_neg, [OP_ABS] = d_abs, [OP_SQRT] = d_sqrt, [OP_EXP] = d_exp, [OP_LOG] = d_log, [OP_SIN] = d_sin,
+    [OP_COS] = d_cos, [OP_TANH] = d_tanh, [OP_SIGMOID] = d_sigmoid, [OP_ERF] = d_erf, [OP_CAST] = d_cast,
+    [OP_ADD] = d_same, [OP_SUB] = d_sub, [OP_MUL] = d_mul, [OP_DIV] = d_div, [OP_POW] = d_pow,
+    [OP_MIN] = d_min, [OP_MAX] = d_max, [OP_MOD] = d_mod, [OP_SELECT] = d_select,
     [OP_BCAST] = d_bcast, [OP_PERM] = d_perm, [OP_RESHAPE] = d_reshape, [OP_SLICE] = d_slice, [OP_PAD] = d_pad,
     [OP_WINDOW] = d_window, [OP_FOLD] = d_fold,
     [OP_CONCAT] = d_concat, [OP_GATHER] = d_gather, [OP_SCATTER] = d_scatter, [OP_CUMSUM] = d_cumsum,
     [OP_SUM] = d_sum, [OP_MAXR] = d_maxr, [OP_CONTRACT] = d_contract,
     [OP_MARK] = d_same, [OP_STOP] = d_same,
-    /* nothing flows through CONST FORMAL IOTA DATA SIGN FLOOR NOT IDIV LT LE EQ AND OR BITS ARGSORT ARGMAX; LOOP, COND, OUT: below */
+    /* nothing flows through CONST FORMAL IOTA DATA SIGN FLOOR NOT IDIV LT LE EQ AND OR BITS ARGSORT ARGMAX; LOOP, COND,
+       OUT: below */
 };
 
 /* ---- The walk. */
@@ -434,7 +449,8 @@ static void find_twins(Walk *w)
 static void out_cotangent(Walk *w, Node *out, Node *g)
 {
     Twins *t = w->twins[dag_find(&w->d, out->in[0])];
-    int k = t->wide == out->in[0] ? (int)out->a.k : loop_find_result(t->wide->a.r[0], out->in[0]->a.r[0], (int)out->a.k);
+    const Node *s = out->in[0];
+    int k = t->wide == s ? (int)out->a.k : loop_find_result(t->wide->a.r[0], s->a.r[0], (int)out->a.k);
     t->cot[k] = t->cot[k] ? n_bin(OP_ADD, t->cot[k], g) : g;
 }
 
@@ -504,12 +520,14 @@ typedef struct {
     bool *formal;                /* live formals */
     bool *carried;               /* by result: a CARRY whose cotangent is carried */
     Node **in;                   /* operand by formal (INDEX: NULL) */
-    int np, nr; Node **pf, **po, **res; uint8_t *fk, *rk;    /* the reverse region: formals, their operands, results, kinds */
+    int np, nr;                  /* the reverse region: formals, their operands, results, kinds */
+    Node **pf, **po, **res; uint8_t *fk, *rk;
     Node **inner;                /* by result: its cotangent, inside */
     Node **wrt, **grad; int nw, *which;     /* live formals and their cotangents inside */
 } Reverse;
 
-/* The results whose cotangents can reach each other through the turns: an upper bound, since a STOP further in is not looked for. */
+/* The results whose cotangents can reach each other through the turns: an upper bound, since a STOP further in is not
+   looked for. */
 static void find_carried(Reverse *v, Flow f)
 {
     Region *r = v->r;
@@ -556,7 +574,8 @@ static void reverse_body(Reverse *v, int64_t tag)
     vjp(r->nr, r->result, v->inner, v->nw, v->wrt, tag, v->grad);
 }
 
-/* Carries that turned out to have no cotangent, neither from outside nor from a turn, are taken out; true if there was one. */
+/* Carries that turned out to have no cotangent, neither from outside nor from a turn, are taken out; true if there was
+   one. */
 static bool drop_uncarried(Reverse *v)
 {
     bool dropped = false;
@@ -593,21 +612,28 @@ static void add_result(Reverse *v, Node *x, Kind kind)
     v->rk[v->nr++] = (uint8_t)kind;
 }
 
-/* Results: cotangents of CARRY, ITEM and CAPTURE formals, in this order of kinds; at[j]: where that of wrt j stands, or -1. */
+/* Results: cotangents of CARRY, ITEM and CAPTURE formals, in this order of kinds; at[j]: where that of wrt j stands, or
+   -1. */
 static void reverse_results(Reverse *v, int *at)
 {
-    static const struct { Kind forward, reverse; } row[] = {{K_CARRY, K_CARRY}, {K_ITEM, K_STACK}, {K_CAPTURE, K_SUM}};
+    static const struct { Kind forward, reverse; } row[] = {{K_ITEM, K_STACK}, {K_CAPTURE, K_SUM}};
     for (int j = 0; j < v->nw; j++) at[j] = -1;
     for (int k = 0; k < v->r->nr; k++) {              /* a carry without a live formal still needs its place */
         if (v->r->rkind[k] != K_CARRY || !v->carried[k]) continue;
         Node *next = NULL;
-        for (int j = 0; j < v->nw; j++)
-            if (v->r->fkind[v->which[j]] == K_CARRY && loop_carry_result(v->r, v->which[j]) == k) { next = v->grad[j]; at[j] = v->nr; }
+        for (int j = 0; j < v->nw; j++) {
+            if (v->r->fkind[v->which[j]] != K_CARRY || loop_carry_result(v->r, v->which[j]) != k) continue;
+            next = v->grad[j];
+            at[j] = v->nr;
+        }
         add_result(v, next ? next : zeros_of(v->r->result[k]), K_CARRY);
     }
-    for (int t = 1; t < 3; t++)
-        for (int j = 0; j < v->nw; j++)
-            if (v->r->fkind[v->which[j]] == row[t].forward && v->grad[j]) { at[j] = v->nr; add_result(v, v->grad[j], row[t].reverse); }
+    for (int t = 0; t < 2; t++)
+        for (int j = 0; j < v->nw; j++) {
+            if (v->r->fkind[v->which[j]] != row[t].forward || !v->grad[j]) continue;
+            at[j] = v->nr;
+            add_result(v, v->grad[j], row[t].reverse);
+        }
 }
 
 static Reverse reverse_new(const Walk *w, Node *loop, Node *const *cot)
@@ -643,7 +669,7 @@ static void loop_adjoint(Walk *w, Node *loop, Node *const *cot)
     memcpy(v.pf, r->formal, sizeof *v.pf * (size_t)r->np);
     bool *need = formals_used(r->np, r->formal, v.nr, v.res);
     Node *wide = widen_loop(&v, need, stack);
-    for (int i = 0; i < r->np; i++) {                 /* a formal that is not needed keeps its place and costs nothing */
+    for (int i = 0; i < r->np; i++) {                 /* a formal that is not needed keeps its place, at no cost */
         bool carry = r->fkind[i] == K_CARRY;
         v.fk[i] = carry ? K_ITEM : r->fkind[i];
         if (r->fkind[i] == K_INDEX) continue;

@@ -1,12 +1,14 @@
 /* gradcheck.c: `nlc gradcheck`: every objective's gradient against central differences.
 
-   Requires entries whose regions still have their MARKs and STOPs. For each objective of each entry it evaluates, in f64,
-   the objective E, its gradients, and for each tensor w that it moves the values at the frontier of w: the nodes that E needs, that
-   do not depend on w, and that are read by nodes that do. What a stop of this objective hides is on the frontier, and so stays as
-   it is, as the language has it. E as a function of w alone (all else fixed) is then a small region of its own, and
+   Requires entries whose regions still have their MARKs and STOPs. For each objective of each entry it evaluates, in
+   f64, the objective E, its gradients, and for each tensor w that it moves the values at the frontier of w: the nodes
+   that E needs, that do not depend on w, and that are read by nodes that do. What a stop of this objective hides is on
+   the frontier, and so stays as it is, as the language has it. E as a function of w alone (all else fixed) is then a
+   small region of its own, and
         (E(w + h) - E(w - h)) / 2h
-   is compared for up to SAMPLE elements of w. States start as the program's do, a little moved; inputs are random numbers.
-   Nested objectives are differentiated first, so each is checked with the inner ones already expanded: sound by induction. */
+   is compared for up to SAMPLE elements of w. States start as the program's do, a little moved; inputs are random
+   numbers. Nested objectives are differentiated first, so each is checked with the inner ones already expanded: sound
+   by induction. */
 #include "program.h"
 #include <math.h>
 #include <stdlib.h>
@@ -97,7 +99,8 @@ static int64_t batch_of(const Entry *e)
     return 1;
 }
 
-/* What learns is moved a little from its birth: at zero many a gradient vanishes. Upwards, so that what is positive stays so. */
+/* What learns is moved a little from its birth: at zero many a gradient vanishes. Upwards, so that what is positive
+   stays so. */
 static Tensor *state_value(const Inputs *in, int state, uint64_t *seed)
 {
     if (state >= in->nbirth || !in->birth[state]) return NULL;
@@ -128,7 +131,7 @@ typedef struct {
     Node *w, *grad;              /* grad may be NULL: zero */
     int n; Node **node;          /* the frontier */
     Region *r;                   /* formals: w, then the frontier; result: E */
-    bool reached, hidden;        /* E depends on w; through a stop inside of a loop, which differences cannot leave out */
+    bool reached, hidden;        /* E depends on w; a stop inside of a loop, which differences cannot leave out */
     int at;                      /* where the values of grad (or -1), w and the frontier begin among the results */
 } Slice;
 
@@ -205,8 +208,9 @@ static double evaluate(const Region *r, Tensor **in)
     return v;
 }
 
-/* How far the gradient g of one element is from the differences, relative to the larger. At a kink the differences to the right and
-   to the left are two slopes, and whatever lies between them is right. Two step sizes, and the better counts. */
+/* How far the gradient g of one element is from the differences, relative to the larger. At a kink the differences to
+   the right and to the left are two slopes, and whatever lies between them is right. Two step sizes, and the better
+   counts. */
 static double element_error(const Slice *s, Tensor **in, int64_t i, double g, double e, double least)
 {
     double x = in[0]->f[i], best = INFINITY;
@@ -294,7 +298,8 @@ static bool check_tensor(const Entry *entry, const Objective *o, int j, const Sl
     }
     if (!s->reached) {
         double largest = 0;
-        for (int64_t i = 0; s->grad && i < tensor_size(value[s->at]); i++) largest = fmax(largest, fabs(value[s->at]->f[i]));
+        for (int64_t i = 0; s->grad && i < tensor_size(value[s->at]); i++)
+            largest = fmax(largest, fabs(value[s->at]->f[i]));
         fprintf(to, "the objective does not depend on it, %s\n", largest > 0 ? "but has a gradient: WRONG" : "ok");
         return !(largest > 0);
     }

@@ -1,5 +1,5 @@
-/* program_layout.c: where a model's states lie in an instance. The description, the code and the interpreter all ask here.
-   State i begins at the first multiple of 64 bytes after state i - 1; an instance ends at a multiple of 64. */
+/* program_layout.c: where a model's states lie in an instance. The description, the code and the interpreter all ask
+   here. State i begins at the first multiple of 64 bytes after state i - 1; an instance ends at a multiple of 64. */
 #include "program.h"
 #include <assert.h>
 

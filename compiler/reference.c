@@ -1,9 +1,9 @@
 /* reference.c: `nlc run --reference`: the runtime over the evaluator.
 
-   Requires a program whose entries still have their regions. Makes the nl_program that a compiled object would export, with one
-   function for all entries: it turns the buffers of the call into tensors, evaluates the region, and writes states and outputs back.
-   Slow, and the yardstick for the fast way: same description, same streams, same schedule, other arithmetic.
-   Every entry is run by thread 0 of the team alone. */
+   Requires a program whose entries still have their regions. Makes the nl_program that a compiled object would export,
+   with one function for all entries: it turns the buffers of the call into tensors, evaluates the region, and writes
+   states and outputs back. Slow, and the yardstick for the fast way: same description, same streams, same schedule,
+   other arithmetic. Every entry is run by thread 0 of the team alone. */
 #include "program.h"
 #include "../runtime/nlrt.h"
 #include <stdlib.h>
@@ -109,6 +109,7 @@ int reference_run(Program *p, int argc, char **argv)
         self->out_at = offsets(self->e, self->e->r->nr, self->e->out);
         entry[i] = (nl_entry){interpret, self};
     }
-    nl_program program = {.abi = NL_ABI, .json = program_json(p), .entry = entry, .nentry = p->entry.n, .cpu_features = ""};
+    nl_program program = {.abi = NL_ABI, .json = program_json(p), .entry = entry, .nentry = p->entry.n};
+    program.cpu_features = "";
     return nlrt_main(&program, argc, argv);
 }

@@ -1,8 +1,9 @@
 /* twins.c: loops that are the same in everything but their lists of results.
 
-   A gradient needs more of a forward loop than the forward needs (the carry-ins of every turn), and since nodes are immutable it makes
-   a second loop with a longer list. loops_merge() requires a region in which that has happened, perhaps often and deep inside other
-   loops, and makes of such twins the one with all their results. It changes no value, only how often the same turns are run. */
+   A gradient needs more of a forward loop than the forward needs (the carry-ins of every turn), and since nodes are
+   immutable it makes a second loop with a longer list. loops_merge() requires a region in which that has happened,
+   perhaps often and deep inside other loops, and makes of such twins the one with all their results. It changes no
+   value, only how often the same turns are run. */
 #include "graph.h"
 #include <string.h>
 
@@ -17,17 +18,20 @@ int loop_carry_result(const Region *r, int f)
 /* Are these the same loop, with perhaps other STACK and SUM results? */
 bool loop_same(const Node *x, const Node *y)
 {
-    if (x->op != OP_LOOP || y->op != OP_LOOP || x->a.k != y->a.k || x->a.reverse != y->a.reverse || x->nin != y->nin) return false;
+    if (x->op != OP_LOOP || y->op != OP_LOOP || x->nin != y->nin) return false;
+    if (x->a.k != y->a.k || x->a.reverse != y->a.reverse) return false;
     if (memcmp(x->in, y->in, sizeof *x->in * (size_t)x->nin)) return false;
     const Region *r = x->a.r[0], *q = y->a.r[0];
     if (r->np != q->np || memcmp(r->fkind, q->fkind, (size_t)r->np)) return false;
     if (memcmp(r->formal, q->formal, sizeof *r->formal * (size_t)r->np)) return false;
     for (int i = 0; i < r->np; i++)
-        if (r->fkind[i] == K_CARRY && r->result[loop_carry_result(r, i)] != q->result[loop_carry_result(q, i)]) return false;
+        if (r->fkind[i] == K_CARRY && r->result[loop_carry_result(r, i)] != q->result[loop_carry_result(q, i)])
+            return false;
     return true;
 }
 
-/* Where result k of the region r stands in the wider one; -1: nowhere. CARRYs go by their order, others by what they are. */
+/* Where result k of the region r stands in the wider one; -1: nowhere. CARRYs go by their order, others by what they
+   are. */
 int loop_find_result(const Region *wide, const Region *r, int k)
 {
     int nth = 0;

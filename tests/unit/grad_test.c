@@ -1,4 +1,4 @@
-/* grad_test.c: every adjoint, and loops and conds to third order, against central differences in f64 by the evaluator. */
+/* grad_test.c: every adjoint, and loops and conds to third order, against central differences in f64. */
 #include "graph.h"
 #include <criterion/criterion.h>
 #include <math.h>
@@ -89,7 +89,8 @@ static void compare(const char *what, const Inputs *in, Node *s, Node **grad)
             double down = evaluate_scalar(e, t);
             t[j]->f[i] = x;
             double want = (up - down) / (2 * h), got = out[j + 1]->f[i];
-            cr_expect(fabs(want - got) <= 2e-6 * (1 + fabs(want)), "%s: input %d element %d: gradient %.10g, differences %.10g",
+            cr_expect(fabs(want - got) <= 2e-6 * (1 + fabs(want)),
+                      "%s: input %d element %d: gradient %.10g, differences %.10g",
                       what, j, (int)i, got, want);
         }
     }
@@ -120,8 +121,10 @@ static void check(const char *what, const Inputs *in, Node *y, int order)
 /* ---- Elementwise. */
 
 static const struct { Op op; const char *name; double lo, hi; } unary[] = {
-    {OP_NEG, "neg", -2, 2}, {OP_ABS, "abs", 0.1, 2}, {OP_ABS, "abs", -2, -0.1}, {OP_SIGN, "sign", 0.1, 2}, {OP_FLOOR, "floor", 0.1, 0.9},
-    {OP_SQRT, "sqrt", 0.3, 3}, {OP_EXP, "exp", -2, 1}, {OP_LOG, "log", 0.3, 3}, {OP_SIN, "sin", -3, 3}, {OP_COS, "cos", -3, 3},
+    {OP_NEG, "neg", -2, 2}, {OP_ABS, "abs", 0.1, 2}, {OP_ABS, "abs", -2, -0.1}, {OP_SIGN, "sign", 0.1, 2},
+    {OP_FLOOR, "floor", 0.1, 0.9},
+    {OP_SQRT, "sqrt", 0.3, 3}, {OP_EXP, "exp", -2, 1}, {OP_LOG, "log", 0.3, 3}, {OP_SIN, "sin", -3, 3},
+    {OP_COS, "cos", -3, 3},
     {OP_TANH, "tanh", -2, 2}, {OP_SIGMOID, "sigmoid", -3, 3}, {OP_ERF, "erf", -2, 2},
 };
 
@@ -138,8 +141,10 @@ Test(grad, unary)
 }
 
 static const struct { Op op; const char *name; double alo, ahi, blo, bhi; } binary[] = {
-    {OP_ADD, "add", -2, 2, -2, 2}, {OP_SUB, "sub", -2, 2, -2, 2}, {OP_MUL, "mul", -2, 2, -2, 2}, {OP_DIV, "div", -2, 2, 0.5, 2},
-    {OP_POW, "pow", 0.3, 2, -2, 2}, {OP_MIN, "min", 0, 1, 1.1, 2}, {OP_MIN, "min", 1.1, 2, 0, 1}, {OP_MAX, "max", 0, 1, 1.1, 2},
+    {OP_ADD, "add", -2, 2, -2, 2}, {OP_SUB, "sub", -2, 2, -2, 2}, {OP_MUL, "mul", -2, 2, -2, 2},
+    {OP_DIV, "div", -2, 2, 0.5, 2},
+    {OP_POW, "pow", 0.3, 2, -2, 2}, {OP_MIN, "min", 0, 1, 1.1, 2}, {OP_MIN, "min", 1.1, 2, 0, 1},
+    {OP_MAX, "max", 0, 1, 1.1, 2},
     {OP_MAX, "max", 1.1, 2, 0, 1}, {OP_MOD, "mod", 2.1, 2.9, 1, 1.02}, {OP_MOD, "mod", -2.9, -2.1, 1, 1.02},
 };
 
@@ -149,15 +154,18 @@ Test(grad, binary)
         const Shape shape[] = {scalar, SHAPE(4), SHAPE(2, 1)};
         for (int s = 0; s < 3; s++) {
             Inputs in = {0};
-            Node *a = input(&in, shape[s], binary[i].alo, binary[i].ahi), *b = input(&in, shape[s], binary[i].blo, binary[i].bhi);
+            Node *a = input(&in, shape[s], binary[i].alo, binary[i].ahi),
+                  *b = input(&in, shape[s], binary[i].blo, binary[i].bhi);
             check(binary[i].name, &in, n_bin(binary[i].op, a, b), 2);
         }
         Inputs in = {0};
         Node *a = input(&in, SHAPE(3), binary[i].alo, binary[i].ahi);
-        check("constant right", &in, n_bin(binary[i].op, a, n_const(F64, 0.5 * (binary[i].blo + binary[i].bhi) + 0.01)), 2);
+        check("constant right", &in, n_bin(binary[i].op, a,
+                                           n_const(F64, 0.5 * (binary[i].blo + binary[i].bhi) + 0.01)), 2);
         Inputs on = {0};
         Node *b = input(&on, scalar, binary[i].blo, binary[i].bhi);
-        check("constant left", &on, n_bin(binary[i].op, n_const(F64, 0.5 * (binary[i].alo + binary[i].ahi) + 0.01), b), 2);
+        check("constant left", &on, n_bin(binary[i].op, n_const(F64, 0.5 * (binary[i].alo + binary[i].ahi) + 0.01), b),
+              2);
     }
 }
 
@@ -284,7 +292,8 @@ Test(grad, reductions)
         check("sum", &in, cube(n_sum(cube(x), masks[i])), 2);
         check("maximum", &in, cube(n_maxr(n_un(OP_SIN, x), masks[i])), 2);
     }
-    Node *same = n_splat(F64, 2, 2, (int32_t[]){2, 3}), *y = n_bin(OP_MUL, n_formal(0, F64, 2, (int32_t[]){2, 3}), same);
+    Node *same = n_splat(F64, 2, 2, (int32_t[]){2, 3}),
+          *y = n_bin(OP_MUL, n_formal(0, F64, 2, (int32_t[]){2, 3}), same);
     Node *f = n_formal(0, F64, 2, (int32_t[]){2, 3}), *m = n_maxr(y, 3), *one = n_const(F64, 1), *g;
     vjp(1, &m, &one, 1, &f, 0, &g);
     Tensor *t = tensor_new(F64, 2, f->dim), *out;
@@ -297,8 +306,10 @@ Test(grad, reductions)
 Test(grad, contract)
 {
     static const struct { const char *a, *b, *o; } cases[] = {
-        {"ij", "jk", "ik"}, {"ij", "kj", "ki"}, {"i", "j", "ij"}, {"i", "i", ""}, {"bij", "bjk", "bik"}, {"bij", "jk", "kbi"},
-        {"ij", "ij", "j"}, {"ijk", "k", "ji"}, {"", "ij", "ji"}, {"ij", "ij", ""}, {"abij", "bkj", "kiab"}, {"ij", "k", "k"}, {"ij", "jk", "k"},
+        {"ij", "jk", "ik"}, {"ij", "kj", "ki"}, {"i", "j", "ij"}, {"i", "i", ""}, {"bij", "bjk", "bik"},
+        {"bij", "jk", "kbi"},
+        {"ij", "ij", "j"}, {"ijk", "k", "ji"}, {"", "ij", "ji"}, {"ij", "ij", ""}, {"abij", "bkj", "kiab"},
+        {"ij", "k", "k"}, {"ij", "jk", "k"},
     };
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         static const int32_t size['z'] = {['a'] = 2, ['b'] = 1, ['i'] = 2, ['j'] = 3, ['k'] = 2};
@@ -308,7 +319,10 @@ Test(grad, contract)
         Node *x[2];
         for (int i = 0; i < 3; i++) {
             Shape s = {(int)strlen(text[i]), {0}};
-            for (int j = 0; j < s.rank; j++) { s.dim[j] = size[(int)text[i][j]]; l[i][j] = (int8_t)(text[i][j] - 'a' + 1); }
+            for (int j = 0; j < s.rank; j++) {
+                s.dim[j] = size[(int)text[i][j]];
+                l[i][j] = (int8_t)(text[i][j] - 'a' + 1);
+            }
             if (i < 2) x[i] = input(&in, s, -1, 1);
         }
         check(text[0], &in, cube(n_contract(x[0], x[1], l[0], l[1], (int)strlen(text[2]), l[2])), 2);
@@ -319,12 +333,15 @@ Test(grad, contract)
 
 static void kinds(uint8_t *k, const char *text)
 {
-    for (; *text; text++) *k++ = *text == 'i' ? K_INDEX : *text == 'x' ? K_ITEM : *text == 'c' ? K_CARRY : *text == 's' ? K_STACK :
-                                 *text == '+' ? K_SUM : K_CAPTURE;
+    static const uint8_t kind[128] = {
+        ['i'] = K_INDEX, ['k'] = K_CAPTURE, ['x'] = K_ITEM, ['c'] = K_CARRY, ['s'] = K_STACK, ['+'] = K_SUM,
+    };
+    for (; *text; text++) *k++ = kind[(int)*text];
 }
 
 /* fk, rk: a letter per formal and result: i index, k capture, x item, c carry, s stack, + sum */
-static Node *loop(int trip, bool reverse, const char *fk, Node **formal, const char *rk, Node **result, int nin, Node **in)
+static Node *loop(int trip, bool reverse, const char *fk, Node **formal, const char *rk, Node **result, int nin,
+                  Node **in)
 {
     uint8_t f[16], r[16];
     kinds(f, fk);
@@ -392,13 +409,15 @@ Test(grad, loop_carry)
     }
 }
 
-/* Carries that feed each other, one that is an integer, one that nothing flows through, and one of which only the start matters. */
+/* Carries that feed each other, one that is an integer, one that nothing flows through, and one of which only the start
+   matters. */
 Test(grad, loop_many_carries)
 {
     Inputs in = {0};
     Node *a = input(&in, SHAPE(2), 0.5, 1), *b = input(&in, SHAPE(2), 0.5, 1), *x = input(&in, SHAPE(3, 2), -1, 1);
     int32_t two[] = {2};
-    Node *f[5] = {n_formal(0, F64, 1, two), n_formal(1, I32, 0, NULL), n_formal(2, F64, 1, two), n_formal(3, F64, 1, two),
+    Node *f[5] = {n_formal(0, F64, 1, two), n_formal(1, I32, 0, NULL), n_formal(2, F64, 1, two),
+                  n_formal(3, F64, 1, two),
                   n_formal(4, F64, 1, two)};
     Node *t = n_bcast(n_cast(f[1], F64), 1, two, (int8_t[]){-1});
     Node *res[6] = {
@@ -412,9 +431,11 @@ Test(grad, loop_many_carries)
     Node *ops[5] = {a, n_iconst(I32, 1), b, b, x};
     Node *l = loop(3, false, "ccccx", f, "ccccs+", res, 5, ops);
     check("carries, final", &in, n_bin(OP_ADD, n_out(l, 0), n_out(l, 2)), 2);
-    check("carries, all", &in, n_bin(OP_ADD, n_bin(OP_MUL, n_out(l, 0), n_out(l, 5)), n_sum(n_bin(OP_MUL, n_out(l, 4), n_out(l, 4)), 1)), 2);
+    check("carries, all", &in, n_bin(OP_ADD, n_bin(OP_MUL, n_out(l, 0), n_out(l, 5)),
+                                     n_sum(n_bin(OP_MUL, n_out(l, 4), n_out(l, 4)), 1)), 2);
     check("carries, constant", &in, n_bin(OP_MUL, n_out(l, 3), n_sum(n_out(l, 4), 1)), 2);
-    check("carries, not differentiable", &in, n_bin(OP_MUL, n_cast(n_bcast(n_out(l, 1), 1, two, (int8_t[]){-1}), F64), a), 1);
+    check("carries, not differentiable", &in, n_bin(OP_MUL, n_cast(n_bcast(n_out(l, 1), 1, two, (int8_t[]){-1}), F64),
+                                                    a), 1);
 }
 
 /* A loop in a loop: for each row, a scan that starts at the outer carry; a sum goes out of both. */
@@ -422,10 +443,12 @@ Test(grad, loop_nested)
 {
     for (int reverse = 0; reverse < 2; reverse++) {
         Inputs in = {0};
-        Node *w = input(&in, scalar, 0.3, 0.9), *m = input(&in, SHAPE(2), 0.3, 0.9), *x = input(&in, SHAPE(3, 2, 2), -1, 1);
+        Node *w = input(&in, scalar, 0.3, 0.9), *m = input(&in, SHAPE(2), 0.3, 0.9),
+              *x = input(&in, SHAPE(3, 2, 2), -1, 1);
         int32_t two[] = {2};
         Node *g[3] = {n_formal(0, F64, 1, two), n_formal(1, F64, 0, NULL), n_formal(2, F64, 1, two)};
-        Node *inner[3] = {n_bin(OP_ADD, n_bin(OP_MUL, n_un(OP_TANH, g[0]), g[1]), g[2]), n_bin(OP_MUL, g[0], g[2]), n_bin(OP_MUL, g[1], g[0])};
+        Node *inner[3] = {n_bin(OP_ADD, n_bin(OP_MUL, n_un(OP_TANH, g[0]), g[1]), g[2]), n_bin(OP_MUL, g[0], g[2]),
+                          n_bin(OP_MUL, g[1], g[0])};
         Node *f[3] = {n_formal(0, F64, 0, NULL), n_formal(1, F64, 1, two), n_formal(2, F64, 2, (int32_t[]){2, 2})};
         Node *iops[3] = {f[1], f[0], f[2]};
         Node *il = loop(2, !reverse, "ckx", g, "cs+", inner, 3, iops);
@@ -434,7 +457,8 @@ Test(grad, loop_nested)
         Node *ops[3] = {w, m, x};
         Node *l = loop(3, reverse, "kcx", f, "cs+", outer, 3, ops);
         check("nested, final", &in, n_out(l, 0), 3);
-        check("nested, all", &in, n_bin(OP_ADD, n_bin(OP_MUL, n_out(l, 0), n_out(l, 2)), n_sum(cube(n_out(l, 1)), 3)), 2);
+        check("nested, all", &in, n_bin(OP_ADD, n_bin(OP_MUL, n_out(l, 0), n_out(l, 2)), n_sum(cube(n_out(l, 1)), 3)),
+              2);
     }
 }
 
@@ -449,7 +473,8 @@ Test(grad, clock)
     Node *yes = n_bin(OP_SUB, c[0], n_bin(OP_MUL, c[1], n_un(OP_SIN, c[0]))), *no = c[0];
     Node *f[3] = {n_formal(0, I32, 0, NULL), n_formal(1, F64, 1, two), n_formal(2, F64, 1, two)};
     Node *due = n_bin(OP_EQ, n_bin(OP_MOD, f[0], n_iconst(I32, 2)), n_iconst(I32, 1));
-    Node *cond = n_cond(due, 2, (Node *[]){f[1], f[2]}, region_new(2, c, fk, 1, &yes, rk), region_new(2, c, fk, 1, &no, rk));
+    Node *cond = n_cond(due, 2, (Node *[]){f[1], f[2]}, region_new(2, c, fk, 1, &yes, rk),
+                        region_new(2, c, fk, 1, &no, rk));
     Node *res[2] = {n_out(cond, 0), n_bin(OP_MUL, n_out(cond, 0), f[2])};
     Node *l = loop(5, false, "icx", f, "cs", res, 2, (Node *[]){m, x});
     check("clock", &in, n_bin(OP_ADD, dot(n_out(l, 0), m), dot(n_out(l, 1), n_out(l, 1))), 3);
@@ -459,10 +484,12 @@ Test(grad, clock)
 Test(grad, learning_to_learn)
 {
     Inputs in = {0};
-    Node *theta = input(&in, SHAPE(2), 0.3, 0.9), *lr = input(&in, scalar, 0.1, 0.3), *x = input(&in, SHAPE(3, 2), -1, 1);
+    Node *theta = input(&in, SHAPE(2), 0.3, 0.9), *lr = input(&in, scalar, 0.1, 0.3),
+          *x = input(&in, SHAPE(3, 2), -1, 1);
     int32_t two[] = {2};
     Node *f[3] = {n_formal(0, F64, 1, two), n_formal(1, F64, 0, NULL), n_formal(2, F64, 1, two)};
-    Node *phi = n_mark(f[0], graph_uid()), *e = n_sum(cube(n_un(OP_SIN, n_bin(OP_MUL, phi, f[2]))), 1), *one = n_const(F64, 1), *g;
+    Node *phi = n_mark(f[0], graph_uid()), *e = n_sum(cube(n_un(OP_SIN, n_bin(OP_MUL, phi, f[2]))), 1),
+          *one = n_const(F64, 1), *g;
     vjp(1, &e, &one, 1, &phi, 7, &g);
     Node *res[2] = {n_bin(OP_SUB, f[0], n_bin(OP_MUL, g, f[1])), e};
     Node *l = loop(3, false, "ckx", f, "cs", res, 3, (Node *[]){theta, lr, x});
@@ -470,7 +497,8 @@ Test(grad, learning_to_learn)
     check("learned start and losses", &in, n_bin(OP_ADD, dot(n_out(l, 0), n_out(l, 0)), n_sum(n_out(l, 1), 1)), 2);
 }
 
-/* An objective that reaches through a loop, inside of a loop, and one outside of both: forward loops and their twins meet. */
+/* An objective that reaches through a loop, inside of a loop, and one outside of both: forward loops and their twins
+   meet. */
 Test(grad, three_levels)
 {
     Inputs in = {0};
@@ -536,7 +564,8 @@ Test(grad, wrt_above_wrt)
 Test(grad, depends_through_loops)
 {
     Node *a = n_formal(0, F64, 0, NULL), *b = n_formal(1, F64, 0, NULL), *xs = n_formal(2, F64, 1, (int32_t[]){3});
-    Node *f[4] = {n_formal(0, F64, 0, NULL), n_formal(1, F64, 0, NULL), n_formal(2, F64, 0, NULL), n_formal(3, F64, 0, NULL)};
+    Node *f[4] = {n_formal(0, F64, 0, NULL), n_formal(1, F64, 0, NULL), n_formal(2, F64, 0, NULL),
+                  n_formal(3, F64, 0, NULL)};
     Node *res[3] = {n_bin(OP_ADD, f[0], f[2]), n_bin(OP_MUL, f[1], f[3]), f[1]};
     Node *l = loop(3, false, "ccxk", f, "ccs", res, 4, (Node *[]){a, b, xs, b});
     cr_expect(depends_on(n_out(l, 0), a) && depends_on(n_out(l, 0), xs) && !depends_on(n_out(l, 0), b));

@@ -50,7 +50,8 @@ static int run(Node *e, double factor, int64_t tag)
     vjp(1, &e, &one, 1, &t.mark, tag, &g);
     if (g) g = n_bin(OP_MUL, g, n_const(F32, factor));
     Objective *o = NEW(Objective);
-    *o = (Objective){.name = "loss", .e = e, .nw = 1, .wrt = NEWN(Node *, 1), .grad = NEWN(Node *, 1), .state = NEWN(State *, 1), .tag = tag};
+    *o = (Objective){.name = "loss", .e = e, .nw = 1, .wrt = NEWN(Node *, 1), .grad = NEWN(Node *, 1),
+                     .state = NEWN(State *, 1), .tag = tag};
     o->wrt[0] = t.mark;
     o->grad[0] = g;
     o->state[0] = t.state;
