@@ -1,0 +1,126 @@
+/* feed.c: batches of a stream's items in the buffers of a step's entry.
+
+   pos counts the items (with lanes: the rows of items) that the instance's trains have read from the stream: it says epoch and
+   place within it. A batch never crosses the end; the places of missing items are filled with copies of item 0. */
+#include "rt.h"
+#include <stdlib.h>
+#include <string.h>
+
+static void feed_buffers(Feed *f, const Desc *d, const Entry *e)
+{
+    f->in = rt_alloc(sizeof *f->in * (size_t)e->nin);
+    f->item = rt_alloc(sizeof *f->item * (size_t)e->nin);
+    for (int k = 0; k < e->nin; k++) {
+        f->in[k] = rt_alloc(e->in[k].bytes);
+        f->item[k] = f->d->field[k].shape.bytes;
+    }
+    if (!f->s)
+        return;
+    f->tmp = rt_alloc(sizeof *f->tmp * (size_t)f->s->nfield);
+    f->direct = rt_alloc(sizeof *f->direct * (size_t)f->s->nfield);
+    for (int j = 0; j < f->s->nfield; j++) {
+        f->tmp[j] = rt_alloc(f->s->field[j].shape.bytes);
+        f->direct[j] = -1;
+    }
+    for (int k = 0; k < e->nin; k++) {
+        int j = f->d->field[k].from;
+        if (f->direct[j] < 0 && f->d->field[k].shape.type == f->s->field[j].shape.type)
+            f->direct[j] = k;
+    }
+    (void)d;
+}
+
+void feed_begin(Feed *f, const Desc *d, const Do *step, uint64_t seed)
+{
+    *f = (Feed){.d = step, .s = step->stream < 0 ? NULL : &d->stream[step->stream], .n = ENDLESS, .seed = seed, .perm_epoch = -1};
+    feed_buffers(f, d, &d->entry[step->entry]);
+    if (!f->s)
+        return;
+    f->n = f->s->count;
+    if (f->n == 0)
+        rt_fail_at(step->line, "stream %s has no items", f->s->name);
+    if (f->n == ENDLESS && (step->shuffled || step->lanes))
+        rt_fail_at(step->line, "stream %s has no end, so it cannot be %s; cut it: %s[0:n]", f->s->name, step->lanes ? "cut into lanes" : "shuffled",
+                   f->s->name);
+    if (step->lanes) {
+        f->lane = f->n = f->n / step->batch;
+        if (f->n == 0)
+            rt_fail_at(step->line, "stream %s has %lld items, fewer than the %lld lanes", f->s->name, (long long)f->s->count, (long long)step->batch);
+    }
+    if (step->shuffled)
+        f->perm = rt_alloc(sizeof *f->perm * (size_t)f->n);
+}
+
+void feed_end(Feed *f)
+{
+    const Do *d = f->d;
+    for (int k = 0; k < d->nfield; k++)
+        free(f->in[k]);
+    for (int j = 0; f->s && j < f->s->nfield; j++)
+        free(f->tmp[j]);
+    free(f->in);
+    free(f->item);
+    free(f->tmp);
+    free(f->direct);
+    free(f->perm);
+}
+
+int64_t feed_items(const Feed *f) { return f->s ? f->n : 1; }
+
+/* The order of an epoch: Fisher and Yates, drawn from the seed, the stream's name and the epoch alone. */
+static void shuffle(Feed *f, int64_t epoch)
+{
+    if (f->perm_epoch == epoch)
+        return;
+    f->perm_epoch = epoch;
+    uint64_t key = rt_mix(rt_hash(rt_mix(f->seed) ^ RT_HASH, f->s->name, strlen(f->s->name)) + (uint64_t)epoch);
+    for (int64_t i = 0; i < f->n; i++)
+        f->perm[i] = i;
+    for (int64_t i = f->n - 1; i > 0; i--) {
+        int64_t j = (int64_t)(rt_mix(key + (uint64_t)i) % (uint64_t)(i + 1)), t = f->perm[i];
+        f->perm[i] = f->perm[j];
+        f->perm[j] = t;
+    }
+}
+
+static void fetch_into(Feed *f, int64_t item, int64_t slot)
+{
+    Stream *s = (Stream *)f->s;
+    void *out[64];
+    void **to = s->nfield <= 64 ? out : f->tmp;
+    for (int j = 0; to == out && j < s->nfield; j++)
+        to[j] = f->direct[j] < 0 ? f->tmp[j] : (char *)f->in[f->direct[j]] + (size_t)slot * f->item[f->direct[j]];
+    s->reader->fetch(s, item, 0, to);
+    for (int k = 0; k < f->d->nfield; k++) {
+        const Field *field = &f->d->field[k];
+        if (to == out && f->direct[field->from] == k)
+            continue;
+        convert(field->shape.type, (char *)f->in[k] + (size_t)slot * f->item[k], s->field[field->from].shape.type, to[field->from],
+                field->shape.count);
+    }
+}
+
+int64_t feed_next(Feed *f, int64_t pos, int64_t limit)
+{
+    int64_t batch = f->d->batch, n = batch;
+    if (!f->s)
+        return 1;
+    int64_t epoch = f->n == ENDLESS ? 0 : pos / f->n, at = f->n == ENDLESS ? pos : pos % f->n;
+    if (f->perm)
+        shuffle(f, epoch);
+    if (f->d->lanes) {
+        for (int64_t b = 0; b < batch; b++)
+            fetch_into(f, b * f->lane + (f->perm ? f->perm[at] : at), b);
+        return batch;
+    }
+    if (f->n != ENDLESS && n > f->n - at)
+        n = f->n - at;
+    if (n > limit)
+        n = limit;
+    for (int64_t b = 0; b < n; b++)
+        fetch_into(f, f->perm ? f->perm[at + b] : at + b, b);
+    for (int64_t b = n; b < batch; b++)
+        for (int k = 0; k < f->d->nfield; k++)
+            memcpy((char *)f->in[k] + (size_t)b * f->item[k], f->in[k], f->item[k]);
+    return n;
+}

@@ -1,0 +1,252 @@
+/* rt.h: what the files of the runtime share, in the order in which a run meets them.
+
+   Memory: what the run needs is allocated at start-up or when a step of the schedule begins; nothing is allocated during a
+   step of training.  Everything hangs on one Run, which lives until the process ends. */
+#ifndef RT_H
+#define RT_H
+#include "nlrt.h"
+#include "data.h"
+#include <stdbool.h>
+#include <stdio.h>
+#include <cJSON.h>
+
+#define NLRT_VERSION "1"
+
+/* ---- util.c: failing, memory, hashes */
+extern const char *rt_name;                                /* of the program, for messages */
+_Noreturn void rt_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));                 /* exit status 1 */
+_Noreturn void rt_fail_at(const char *place, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+_Noreturn void rt_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));                /* exit status 2 */
+void rt_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));                           /* a warning; the run goes on */
+void *rt_alloc(size_t n);                                  /* zeroed, 64-byte aligned, never NULL; free() */
+void *rt_grow(void *p, size_t n);                          /* realloc, never NULL */
+char *rt_strdup(const char *s);
+char *rt_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));                        /* malloc'ed text */
+uint64_t rt_hash(uint64_t h, const void *bytes, size_t n); /* FNV-1a; start with RT_HASH */
+uint64_t rt_mix(uint64_t x);                               /* a good 64-bit mixer */
+#define RT_HASH 0xcbf29ce484222325u
+double rt_now(void);                                       /* seconds, monotonic */
+
+/* ---- desc.c: the description of the program */
+typedef enum { KIND_LEARN, KIND_STATE, KIND_RULE, KIND_COUNT, KIND_GSUM } StateKind;
+
+typedef struct {
+    const char *path, *rule;     /* rule may be NULL */
+    Shape shape;
+    size_t offset;
+    StateKind kind;
+    int64_t every;               /* items per update; 0: on an event */
+    int count, of, level;        /* -1: none */
+    bool kept;                   /* state of an inner level that lives from item to item */
+} State;
+
+typedef struct { const char *name, *objective, *context; int64_t every; } Level;
+
+typedef struct {
+    const char *name, *label;
+    size_t bytes;
+    int init;
+    int nstate; State *state;
+    int nlevel; Level *level;
+} Model;
+
+typedef struct {
+    const char *name;
+    size_t arena, scratch;
+    double work;
+    int nin, nout;
+    Shape *in, *out;
+} Entry;
+
+typedef struct { const char *name; Shape shape; int from; } Field;   /* from: step fields only: the field of the stream */
+
+struct Stream;
+typedef struct { const char *name, *text; } Var;
+
+typedef enum { DO_NEW, DO_COPY, DO_SEED, DO_TRAIN, DO_TEST, DO_TABLE } DoKind;
+typedef struct {
+    DoKind kind;
+    const char *line;            /* its place in the source, or NULL */
+    int inst, from, model;
+    const char *name;            /* of the instance */
+    int64_t add;                 /* DO_SEED */
+    int entry, finish, until, fresh;     /* fresh: writes the kept states anew; -1: none */
+    int naccs, nreport;
+    const char **report, **report_line;
+    int stream;                  /* -1: none */
+    int64_t batch, count;
+    bool epochs, shuffled, carry, lanes, learning;
+    int nvar; Var *var;
+    int repeat;
+    int nfield; Field *field;
+    const char *title, *rows, *cols, *cells;     /* DO_TABLE */
+    int value, nname; const char **name_of;
+} Do;
+
+typedef struct { const char *line, *what; } Site;
+
+typedef struct {
+    const nl_program *program;
+    const char *version, *source, *dir, *hash;
+    int nmodel, nentry, nstream, ndo, nsite, ninst;
+    Model *model;
+    Entry *entry;
+    struct Stream *stream;
+    Do *todo;
+    Site *site;
+} Desc;
+
+void desc_read(Desc *d, const nl_program *p);              /* fails with a message if the description is malformed */
+
+/* ---- team.c: entries are called by a team of threads */
+void team_init(const Desc *d, int nthreads);
+int  team_threads(void);
+/* Runs entry e; nl_status of the call is checked by the caller: the lowest site wins. */
+typedef struct { char *state; const void *const *in; void *const *out; int64_t count, index; uint64_t seed; } Call;
+nl_status team_call(int entry, const Call *c);
+nl_status alone_call(int entry, const Call *c, char *arena, char *scratch);     /* by this thread only */
+
+/* ---- stream.c and read_*.c, derive.c: item i of a stream, by random access */
+typedef struct Stream Stream;
+typedef struct {
+    const char *kind;
+    void (*open)(Stream *s, const Desc *d);                /* reads and checks files; fails with a message */
+    void (*prepare)(Stream *s, const Desc *d);             /* sets s->count; again when the seed changes; sources are ready */
+    void (*fetch)(Stream *s, int64_t i, int tid, void *const *out);      /* out[k]: field k of item i */
+    void (*close)(Stream *s);
+} Reader;
+enum { ENDLESS = -1 };
+
+struct Stream {
+    const Reader *reader;
+    const char *name, *def, *line;   /* def: readers: what --DEF PATH calls it */
+    int npath; const char **path;
+    int nfield; Field *field;
+    int nsrc; int *src;
+    double *weight;
+    int ntake; int *take;
+    int entry;
+    double lo, hi; bool lo_pct, hi_pct, hi_open;
+    int64_t n, step; bool anywhere;
+    /* filled by open and prepare */
+    bool used, opened;
+    int64_t count;               /* ENDLESS: no end */
+    uint64_t seed;
+    const Desc *desc;
+    void *own;                   /* of the reader */
+    void ***tmp;                 /* [thread][field]: one item of each source field (see stream_temps) */
+};
+
+const Reader *reader_find(const char *kind);
+Stream *stream_src(const Stream *s, int k);
+void streams_open(Desc *d);                                /* those that the schedule uses, with their sources */
+void streams_seed(Desc *d, uint64_t seed);                 /* also the first time */
+void streams_close(Desc *d);
+const char *stream_file(const Desc *d, const char *path);  /* beside the source file, then in the current folder */
+void stream_temps(Stream *s, Stream *src);                 /* room for an item of src, per thread */
+uint64_t stream_draw(const Stream *s, const char *what, int64_t i);      /* 64 random bits: seed, the stream's name, what, i */
+_Noreturn void stream_fail(const Stream *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void stream_status(const Stream *s, const nl_status *st);  /* fails if an index of its entry was out of range */
+
+extern const Reader read_csv, read_idx, read_npy, read_text;
+extern const Reader derive_gen, derive_map, derive_slice, derive_when, derive_cat, derive_mix, derive_window;
+
+/* ---- feed.c: batches of a stream for a step's entry */
+typedef struct {
+    const Do *d; const Stream *s;            /* s NULL: no data */
+    int64_t n;                               /* items of the stream (of a lane); ENDLESS */
+    int64_t lane;                            /* lanes: distance of their starts */
+    uint64_t seed;
+    int64_t *perm, perm_epoch;               /* shuffled */
+    void **in; size_t *item;                 /* the entry's inputs; bytes of an item */
+    void **tmp;                              /* a whole item of the stream */
+    int *direct;                             /* for each field of the stream: the input it is fetched into, or -1 */
+} Feed;
+void feed_begin(Feed *f, const Desc *d, const Do *step, uint64_t seed);
+int64_t feed_next(Feed *f, int64_t pos, int64_t limit);    /* fills `in` from item number pos on, at most limit items; how many */
+int64_t feed_items(const Feed *f);                         /* what a whole reading takes, in units of pos; ENDLESS */
+void feed_end(Feed *f);
+
+/* ---- the run */
+typedef struct {
+    char *state;                 /* NULL: not made yet, or over */
+    int model;
+    const char *name;
+    int64_t steps;               /* steps of training */
+    int64_t *pos;                /* for each stream the items that its trains have read */
+    uint64_t *born;              /* for each state: hash at birth */
+    double *update;              /* size of the last update; < 0: none yet */
+} Instance;
+
+typedef struct { int todo; int64_t step; double *value; } Record;        /* a test's reports */
+
+typedef struct {
+    Desc desc;
+    /* options */
+    uint64_t seed; bool seed_given;
+    int nthreads;
+    bool quiet, allow_nan;
+    const char *checkpoint, *resume, *metrics_path, *tables;
+    int64_t save_every, log_every;
+    /* where the run stands: what a checkpoint keeps */
+    int64_t add;                 /* added to the seed */
+    int pc;                      /* step of the schedule */
+    bool stopped;                /* its `until` said so */
+    int64_t k, items;            /* batches and items done in it */
+    int64_t logged;              /* batches in `sum` */
+    double *sum;                 /* accumulators since the last progress interval or the start of the test */
+    int64_t total;               /* training steps of the whole run */
+    Instance *inst;
+    int nrecord, caprecord; Record *record;
+    int64_t metrics_at;          /* bytes of the metrics file */
+    /* for the run only */
+    FILE *metrics;
+    double *acc, *values, *step_values;      /* a step's accumulators; reports */
+    char *before;                /* an instance before a step (levels.c) */
+    char *snapshot;              /* an instance before a test */
+    double *snapshot_update;
+} Run;
+
+/* ---- clock.c: runs the schedule */
+void run_schedule(Run *r);
+int  interrupted(void);                                    /* the signal that asked to stop, or 0 */
+void catch_signals(void);
+const char *do_model(const Run *r, const Do *d);           /* for messages and records: the instance's name */
+const char *do_stream(const Run *r, const Do *d);          /* NULL if none */
+bool do_has_loss(const Run *r, const Do *d);
+bool do_reports_loss(const Do *d);
+uint64_t run_seed(const Run *r);
+
+/* ---- levels.c: what moved, and by how much */
+void levels_born(Run *r, Instance *in);
+void levels_before(Run *r, Instance *in, bool last);       /* before a step; last: perhaps the last of its train */
+void levels_after(Run *r, Instance *in, bool last);
+int64_t level_updates(const Run *r, const Instance *in, int state);
+void levels_table(const Run *r, FILE *to);
+void levels_summary(Run *r);                               /* to the metrics */
+
+/* ---- table.c, metrics.c, progress.c */
+void tables_print(Run *r);
+void record_add(Run *r, const Do *d, int64_t step, const double *values);
+void metrics_open(Run *r);
+void metrics_event(Run *r, const char *event, const Do *d, int64_t step, double loss, const double *values);
+void metrics_line(Run *r, cJSON *o);                       /* frees o */
+void metrics_sync(Run *r);                                 /* written out; metrics_at is right */
+void metrics_close(Run *r);
+void print_number(FILE *to, double v);                     /* JSON, 17 digits */
+void progress_open(const Run *r);
+void progress_begin(const Run *r, const Do *d, int64_t total, int64_t done);
+void progress_tick(const Run *r, const Do *d, int64_t k, int64_t items, double loss);
+void progress_end(const Run *r, const Do *d, int64_t step, int64_t k, double loss, const double *values);
+void progress_clear(void);
+
+/* ---- checkpoint.c */
+void checkpoint_save(Run *r, const char *path);
+void checkpoint_load(Run *r, const char *path);            /* after the streams are open */
+char *state_key(const Run *r, int inst, int state);        /* the tensor's name in a checkpoint */
+void instance_make(Run *r, int inst, int model, const char *name);       /* room for it */
+void instance_drop(Run *r, int inst);
+
+/* ---- main.c */
+void info_print(const Desc *d, FILE *to);
+#endif
