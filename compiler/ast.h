@@ -110,4 +110,15 @@ enum { AST_MAX_DEPTH = 400 };
 Ast *ast_new(AstKind kind, Loc loc);
 void ast_print(const Ast *a, FILE *to);               /* --dump=parse: one node a line, indented */
 char *ast_text(const Ast *a);                         /* the expression as written, for labels and messages */
+
+/* ---- resolve.c: the files of a program, and what each of them sees: its own definitions, then those of the files it uses. */
+typedef struct SourceFile {
+    int file;
+    Ast *tree;
+    VEC(int) uses;                                    /* source indices, each once, in the order of the `use`s */
+} SourceFile;
+const SourceFile *source_file(int file);              /* NULL: no file that resolve has seen */
+Ast *find_definition(int file, const char *name, Loc at);   /* as seen from `file`; NULL if there is none. A name that two used files
+                                                         define is an error at `at` (line 0: silently the first). def->loc.file is its file. */
+void resolve_reset(void);                             /* forgets the files: before arena_free_all, or between tests */
 #endif

@@ -540,13 +540,15 @@ static bool explain_known(const Trouble *w)
     return false;
 }
 
-static void explain(const Trouble *w)
+static void explain(const Parser *p, const Trouble *w)
 {
     const Token *t = w->t;
     bool word = t->text[0] >= 'a' && t->text[0] <= 'z' && t->kind != T_NAME && t->kind != T_LINE && t->kind != T_END && t->kind != T_STR;
     const char *what = t->kind == T_LINE || t->kind == T_END ? "before" : "instead of";
     if (expects(w, YYSYMBOL_LEARN)) {
-        error_at(t->loc, "a statement cannot begin with %s", found(t));
+        bool goes_on = t->kind < 256 ? strchr("+*/%^@<>,:.=", t->kind) != NULL : t->kind == T_AND || t->kind == T_OR;
+        error_at(t->loc, "a statement cannot begin with %s%s", found(t),
+                 goes_on && t != p->tokens.at ? "; it goes on in the next line only inside ( ) and [ ]" : "");
     } else if (word && expects(w, YYSYMBOL_NAME)) {
         error_at(t->loc, "'%s' is a word of the language and cannot be a name", t->text);
     } else if (expects(w, YYSYMBOL_NUM)) {
@@ -571,7 +573,7 @@ static int yyreport_syntax_error(const yypcontext_t *context, Parser *p, AstVec 
     if (w.t->silent) return 0;
     w.first = first_of_statement(p, w.t);
     w.n = yypcontext_expected_tokens(context, w.expected, YYNTOKENS);
-    if (!explain_known(&w)) explain(&w);
+    if (!explain_known(&w)) explain(p, &w);
     return 0;
 }
 

@@ -173,11 +173,17 @@ static void put(Filter *f, int kind, Loc loc, const char *text, bool silent)
     PUSH(*f->out, t);
 }
 
-/* The end of a statement, if there is a statement; `text` is what a message calls it. */
+/* The end of a statement, if there is a statement; `text` is what a message calls it. Ends of lines and files stand right after
+   the last token: a comment does not belong to the statement. */
 static void end_statement(Filter *f, Loc loc, const char *text)
 {
     int k = last(f);
-    if (k != 0 && k != T_LINE && k != '{') put(f, T_LINE, loc, text, false);
+    if (k == 0 || k == T_LINE || k == '{') return;
+    if (text[0] == 't') {
+        loc = f->out->at[f->out->n - 1].loc;
+        loc.col = loc.ecol;
+    }
+    put(f, T_LINE, loc, text, false);
 }
 
 static int closer(int opener)
@@ -200,11 +206,12 @@ static void close_silently(Filter *f, Loc loc)
     f->open.n--;
 }
 
-static void never_closed(const Filter *f, const Token *before)
+/* The innermost bracket should have been closed before `t`. */
+static void never_closed(const Filter *f, Loc at, const char *before)
 {
     Open o = f->open.at[f->open.n - 1];
-    error_at(o.loc, "this '%c' is never closed", o.kind);
-    if (before) note_at(before->loc, "a '%c' is missing before this", closer(o.kind));
+    error_at(at, "a '%c' is missing before %s", closer(o.kind), before);
+    note_at(o.loc, "this '%c' is never closed", o.kind);
 }
 
 /* Round and square brackets that are open where only braces can be. */
@@ -212,7 +219,7 @@ static void close_round(Filter *f, const Token *before)
 {
     bool said = false;
     while (f->open.n && innermost(f) != '{') {
-        if (!said) never_closed(f, before);
+        if (!said) never_closed(f, before->loc, arena_printf("'%s'", before->text));
         said = true;
         close_silently(f, before->loc);
     }
@@ -234,7 +241,7 @@ static void close_bracket(Filter *f, const Token *t)
         error_at(t->loc, "this '%c' closes nothing", t->kind);
         return;
     }
-    if (at < f->open.n - 1) never_closed(f, t);
+    if (at < f->open.n - 1) never_closed(f, t->loc, arena_printf("'%s'", t->text));
     while (f->open.n - 1 > at) close_silently(f, t->loc);
     if (t->kind == '}') end_statement(f, t->loc, "'}'");
     put(f, t->kind, t->loc, t->text, false);
@@ -251,7 +258,7 @@ static void check_forgotten(Filter *f, const Token *t, int kind)
         end_statement(f, t->loc, "the end of the line");
     }
     if (t->loc.col == 1 && begins_definition(kind) && f->open.n) {
-        never_closed(f, t);
+        never_closed(f, t->loc, arena_printf("'%s'", t->text));
         while (f->open.n) close_silently(f, t->loc);
         end_statement(f, t->loc, "the end of the line");
     }
@@ -323,7 +330,7 @@ void tokenize(int file, TokenVec *out)
         }
     }
     Loc end = raw.at[f.i < f.n ? f.i : f.n - 1].loc;
-    if (f.i == f.n && f.open.n) never_closed(&f, NULL);
+    if (f.i == f.n && f.open.n) never_closed(&f, end, "the end of the file");
     while (f.open.n) close_silently(&f, end);
     end_statement(&f, end, "the end of the file");
     put(&f, T_END, end, "the end of the file", false);
