@@ -178,14 +178,8 @@ static Value make_sq(const Call *c)
     return like(x, sum_of(mul(x.node, x.node), mask), c->at);
 }
 
-/* sqrt(s) for s = 0 too: both sides of the choice are finite there, in all derivatives, and the one that is taken is constant. */
-static Node *safe_sqrt(Node *s)
-{
-    Node *zero = n_zeros_like(s), *none = n_bin(OP_EQ, s, zero);
-    return n_select(none, zero, n_un(OP_SQRT, n_select(none, add(zero, real(s, 1)), s)));
-}
-
-static Node *norm_of(Node *x, uint32_t mask) { return safe_sqrt(sum_of(mul(x, x), mask)); }
+/* The gradient of a square root at 0 is 0 (grad.c), so that of a norm is too, in all orders. */
+static Node *norm_of(Node *x, uint32_t mask) { return n_un(OP_SQRT, sum_of(mul(x, x), mask)); }
 
 static Value make_norm(const Call *c)
 {
@@ -207,7 +201,7 @@ static Value make_std(const Call *c)
     int8_t map[MAXDIM];
     for (int i = 0, j = 0; i < x.node->rank; i++) map[i] = mask >> i & 1 ? -1 : (int8_t)j++;
     Node *d = sub(x.node, n_bcast(mean, x.node->rank, x.node->dim, map));
-    return like(x, safe_sqrt(divide(sum_of(mul(d, d), mask), n)), c->at);
+    return like(x, n_un(OP_SQRT, divide(sum_of(mul(d, d), mask), n)), c->at);
 }
 
 static Value make_dot(const Call *c)

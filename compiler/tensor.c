@@ -99,7 +99,7 @@ bool v_shape(Value v, int *rank, int32_t *dim)
         return true;
     }
     if (v.kind != V_LIST || !v.n) return false;
-    int r, r0;
+    int r, r0 = 0;
     int32_t d[MAXDIM], d0[MAXDIM];
     for (int i = 0; i < v.n; i++) {
         if (!v_shape(v.elem[i], &r, d)) return false;
