@@ -203,6 +203,7 @@ typedef struct {
 static VEC(Message) messages;
 static VEC(Message) notes;
 static int nerrors, quiet;
+static VEC(int) errors_before;          /* one for each diag_quiet(true): what was tried in silence is forgotten */
 static bool note_is_lost;               /* the message it belongs to was not kept */
 
 static const char *format(const char *fmt, va_list ap)
@@ -267,8 +268,13 @@ int error_count(void)
 
 void diag_quiet(bool on)
 {
-    if (on) quiet++;
-    else if (quiet) quiet--;
+    if (on) {
+        PUSH(errors_before, nerrors);
+        quiet++;
+    } else if (quiet) {
+        quiet--;
+        nerrors = errors_before.at[--errors_before.n];
+    }
 }
 
 void diag_reset(void)
@@ -276,6 +282,7 @@ void diag_reset(void)
     memset(&messages, 0, sizeof messages);
     memset(&notes, 0, sizeof notes);
     memset(&sources, 0, sizeof sources);
+    memset(&errors_before, 0, sizeof errors_before);
     nerrors = quiet = 0;
     note_is_lost = false;
 }

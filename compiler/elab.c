@@ -238,11 +238,12 @@ static Value eval_name(Scope *s, Ast *e)
 
 Value eval_quiet(Scope *s, Ast *e)
 {
-    int before = error_count();
     diag_quiet(true);
+    int before = error_count();
     Value v = eval(s, e);
+    bool failed = error_count() > before;
     diag_quiet(false);
-    return error_count() > before ? v_err() : v;
+    return failed ? v_err() : v;
 }
 
 bool eval_flag(Scope *s, Ast *e, bool *known)
@@ -750,7 +751,7 @@ static void check_alone(Ast *tree);
 Program *elaborate(int file)
 {
     Program *p = NEW(Program);
-    Ast *tree = source_tree(file);
+    Ast *tree = source_file(file)->tree;
     memset(&el, 0, sizeof el);
     memset(&axes, 0, sizeof axes);
     el.p = p; el.main_file = file; el.mode = M_SCHED;

@@ -173,7 +173,7 @@ Value var_rule(Var *v, Loc at)
     if (r.kind == V_ERR) return r;
     if (r.kind != V_DEF || !r.clo->def || r.clo->def->kind != D_RULE) { error_at(with->loc, "`with` takes a rule, not %s", v_show(r)); return v_err(); }
     r.loc = with->loc;
-    if (v->st->rule == NULL) v->st->rule = ast_text(with);
+    if (v->st->rule == NULL) v->st->rule = intern(ast_text(with));
     return r;
 }
 

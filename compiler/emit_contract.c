@@ -15,6 +15,8 @@
 
 typedef LLVMValueRef V;
 
+#include <stdlib.h>
+#define UNROLL(x) (x >= 8 ? atoi(getenv("U")) : 4)
 enum { SLAB = 4096, DOT_LANES = 16, DOT_FEW = 4, MAXTILE = 32, MAXVECS = 8 };
 enum { BATCH, ROWS, COLS };                          /* the three groups of loops that an element of c has an index in */
 
@@ -457,7 +459,7 @@ static void tile_loops(Gen *g, int h, int level, int64_t n, V *value)
         chain_end(g, &c, nvalue, value);
         return;
     }
-    int64_t unroll = n * h * g->nv <= 96 ? n : 4, looped = n / unroll, done = 0;
+    int64_t unroll = n * h * g->nv <= 64 ? n : UNROLL(h * g->nv), looped = n / unroll, done = 0;
     if (looped > 1) {
         chain_begin(g, &c, looped, nvalue, value);
         for (int u = 0; u < unroll; u++)

@@ -162,4 +162,8 @@ void region_eval_with(const Region *r, Tensor *const *in, Tensor **out, bool rou
    return lists all ncut + extra outside nodes. With two result lists (cond) both regions get the same formals. */
 int region_close2(int nr, Node *const *res0, Node *const *res1 /* or NULL */, int ncut, Node *const *cut,
                   Node ***cap, Region **r0, Region **r1);      /* returns the number of captures; all kinds K_CAPTURE / K_STACK */
+
+/* files.c: a tensor from a json (name "a.b.c"), npy or safetensors file, plain or .gz; beside the source file or in the current folder.
+   NULL after a message. */
+Node *file_tensor(const char *path, const char *name, Dt want, Loc at);
 #endif

@@ -40,7 +40,7 @@ void warn_at(Loc at, const char *fmt, ...)    __attribute__((format(printf, 2, 3
 void note_at(Loc at, const char *fmt, ...)    __attribute__((format(printf, 2, 3)));
 int  error_count(void);
 void diag_flush(FILE *to);                            /* prints what was collected, sorted by file and line, and forgets it */
-void diag_quiet(bool on);                             /* while on, errors are only counted (see error_count); nests */
+void diag_quiet(bool on);                             /* while on, errors are only counted, and the count is as before once it is off; nests */
 void diag_reset(void);                                /* forgets sources, messages and counts: before arena_free_all, or between tests */
 const char *nearest(const char *name, const char *const *names, int n);   /* a name that is nearly `name`, or NULL */
 Loc  loc_span(Loc a, Loc b);                          /* from a's start to b's end (to the line's end if b is on another line) */

@@ -13,7 +13,7 @@ static Worker *workers(Stream *s)
     const Entry *e = &s->desc->entry[s->entry];
     Worker *w = rt_alloc(sizeof *w * (size_t)team_threads());
     for (int t = 0; t < team_threads(); t++) {
-        w[t].in = rt_alloc(sizeof *w->in * (size_t)e->nin);
+        w[t].in = rt_alloc(sizeof *w->in * (size_t)s->ntake);
         w[t].out = rt_alloc(sizeof *w->out * (size_t)e->nout);
         for (int k = 0; k < e->nout; k++)
             w[t].out[k] = rt_alloc(e->out[k].bytes);
@@ -28,9 +28,9 @@ static void check_entry(const Stream *s, bool fields)
     const Stream *src = s->nsrc ? stream_src(s, 0) : NULL;
     bool ok = s->entry >= 0;
     const Entry *e = ok ? &s->desc->entry[s->entry] : NULL;
-    ok = ok && e->nin == s->ntake && e->nout == (fields ? s->nfield : 1);
+    ok = ok && e->nin <= s->ntake && e->nout == (fields ? s->nfield : 1);
     for (int k = 0; ok && k < e->nin; k++)
-        ok = src && e->in[k].type == src->field[s->take[k]].shape.type && e->in[k].bytes == src->field[s->take[k]].shape.bytes;
+        ok = src && (e->in[k].count < 0 || (e->in[k].type == src->field[s->take[k]].shape.type && e->in[k].bytes == src->field[s->take[k]].shape.bytes));
     for (int k = 0; ok && fields && k < e->nout; k++)
         ok = e->out[k].type == s->field[k].shape.type && e->out[k].bytes == s->field[k].shape.bytes;
     if (!ok || (!fields && e->out[0].bytes != 1))

@@ -143,11 +143,14 @@ static Model read_model(const cJSON *o, int nentry)
     return m;
 }
 
+/* A buffer that the entry does not read is described as unused. */
+static Shape buffer(const cJSON *o) { return flag(o, "unused") ? (Shape){.count = -1} : shape(o); }
+
 static Entry read_entry(const cJSON *o)
 {
     Entry e = {.name = need_text(o, "name"), .arena = (size_t)size(o, "arena"), .scratch = (size_t)size(o, "scratch"), .work = number(o, "work", 0)};
-    READ_LIST(o, "in", e.nin, e.in, shape(item));
-    READ_LIST(o, "out", e.nout, e.out, shape(item));
+    READ_LIST(o, "in", e.nin, e.in, buffer(item));
+    READ_LIST(o, "out", e.nout, e.out, buffer(item));
     return e;
 }
 
@@ -207,31 +210,37 @@ static void read_reports(const cJSON *o, Do *t)
     }
 }
 
-static void check_buffer(const Shape *list, int n, int k, int64_t count, const char *what)
+static void check_out(const Entry *e, int64_t count, const char *what)
 {
-    if (k >= n || list[k].type != T_F64 || list[k].count != count)
+    if (e->nout < 1 || e->out[0].type != T_F64 || e->out[0].count != count)
         bad(what);
 }
 
-/* The step's entry has one input per field, [batch, shape..], and the sums as its output. */
+static void check_in(const Entry *e, int64_t count, const char *what)
+{
+    if (e->nin > 1 || (e->nin == 1 && e->in[0].count >= 0 && (e->in[0].type != T_F64 || e->in[0].count != count)))
+        bad(what);
+}
+
+/* The step's entry has one input per field, [batch, shape..], and the sums as its output; it may read less. */
 static void check_step(const Desc *d, const Do *t)
 {
     const Entry *e = &d->entry[t->entry];
-    if (e->nin != t->nfield)
+    if (e->nin > t->nfield)
         bad("inputs of a step");
     for (int i = 0; i < e->nin; i++)
-        if (e->in[i].type != t->field[i].shape.type || e->in[i].count != t->batch * t->field[i].shape.count)
+        if (e->in[i].count >= 0 && (e->in[i].type != t->field[i].shape.type || e->in[i].count != t->batch * t->field[i].shape.count))
             bad("an input of a step");
-    check_buffer(e->out, e->nout, 0, t->naccs, "accs");
+    check_out(e, t->naccs, "accs");
     if (t->nreport && t->finish < 0)
         bad("finish");
-    if (t->finish >= 0) {
-        check_buffer(d->entry[t->finish].in, d->entry[t->finish].nin, 0, t->naccs, "finish");
-        check_buffer(d->entry[t->finish].out, d->entry[t->finish].nout, 0, t->nreport, "finish");
+    if (t->nreport) {
+        check_in(&d->entry[t->finish], t->naccs, "finish");
+        check_out(&d->entry[t->finish], t->nreport, "finish");
     }
     if (t->until >= 0) {
         const Entry *u = &d->entry[t->until];
-        check_buffer(u->in, u->nin, 0, t->nreport, "until");
+        check_in(u, t->nreport, "until");
         if (u->nout != 1 || u->out[0].bytes != 1)
             bad("until");
     }
@@ -256,6 +265,8 @@ static void read_step(const cJSON *o, Desc *d, Do *t)
     READ_LIST(o, "vars", t->nvar, t->var, read_var(item));
     READ_LIST(o, "fields", t->nfield, t->field, read_step_field(item, t->stream < 0 ? &none : &d->stream[t->stream]));
     read_reports(o, t);
+    if (t->nreport == 0)
+        t->finish = -1;
     check_step(d, t);
 }
 
@@ -268,8 +279,8 @@ static void read_table(const cJSON *o, Desc *d, Do *t)
     t->value = need_index(o, "value", d->nentry);
     READ_LIST(o, "names", t->nname, t->name_of, string_item(item));
     const Entry *e = &d->entry[t->value];
-    check_buffer(e->in, e->nin, 0, t->nname, "names");
-    check_buffer(e->out, e->nout, 0, 1, "value");
+    check_in(e, t->nname, "names");
+    check_out(e, 1, "value");
 }
 
 static int model_ref(const cJSON *o, const Desc *d)

@@ -6,13 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void feed_buffers(Feed *f, const Desc *d, const Entry *e)
+static void feed_buffers(Feed *f)
 {
-    f->in = rt_alloc(sizeof *f->in * (size_t)e->nin);
-    f->item = rt_alloc(sizeof *f->item * (size_t)e->nin);
-    for (int k = 0; k < e->nin; k++) {
-        f->in[k] = rt_alloc(e->in[k].bytes);
+    int n = f->d->nfield;
+    f->in = rt_alloc(sizeof *f->in * (size_t)n);
+    f->item = rt_alloc(sizeof *f->item * (size_t)n);
+    for (int k = 0; k < n; k++) {
         f->item[k] = f->d->field[k].shape.bytes;
+        f->in[k] = rt_alloc(f->item[k] * (size_t)f->d->batch);
     }
     if (!f->s)
         return;
@@ -22,18 +23,17 @@ static void feed_buffers(Feed *f, const Desc *d, const Entry *e)
         f->tmp[j] = rt_alloc(f->s->field[j].shape.bytes);
         f->direct[j] = -1;
     }
-    for (int k = 0; k < e->nin; k++) {
+    for (int k = 0; k < n; k++) {
         int j = f->d->field[k].from;
         if (f->direct[j] < 0 && f->d->field[k].shape.type == f->s->field[j].shape.type)
             f->direct[j] = k;
     }
-    (void)d;
 }
 
 void feed_begin(Feed *f, const Desc *d, const Do *step, uint64_t seed)
 {
     *f = (Feed){.d = step, .s = step->stream < 0 ? NULL : &d->stream[step->stream], .n = ENDLESS, .seed = seed, .perm_epoch = -1};
-    feed_buffers(f, d, &d->entry[step->entry]);
+    feed_buffers(f);
     if (!f->s)
         return;
     f->n = f->s->count;

@@ -21,7 +21,7 @@ void rt_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));       
 void *rt_alloc(size_t n);                                  /* zeroed, 64-byte aligned, never NULL; free() */
 void *rt_grow(void *p, size_t n);                          /* realloc, never NULL */
 char *rt_strdup(const char *s);
-char *rt_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));                        /* malloc'ed text */
+char *rt_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull(1)));                      /* malloc'ed text */
 uint64_t rt_hash(uint64_t h, const void *bytes, size_t n); /* FNV-1a; start with RT_HASH */
 uint64_t rt_mix(uint64_t x);                               /* a good 64-bit mixer */
 #define RT_HASH 0xcbf29ce484222325u
