@@ -533,12 +533,22 @@ static double repeats(const Node *x, const Side *s, unsigned summed)
     return count;
 }
 
-static Node *scaled(const Side *s, Node *c, int rank, const int8_t *lo)   /* the other operand has no axes left */
+/* Nothing is summed, and one operand has all axes of the result (rank of them): a product of elements, not of matrices. */
+static bool elementwise(const Side *s, int rank, const int8_t *lo)
 {
-    int8_t map[MAXDIM] = { 0 };
+    for (int j = 0; j < 2; j++)
+        for (int i = 0; i < s[j].x->rank; i++)
+            if (find(lo, rank, s[j].l[i]) < 0)
+                return false;
+    return s[0].x->rank == rank || s[1].x->rank == rank;
+}
+
+static Node *spread(const Side *s, int rank, const int32_t *dim, const int8_t *lo)
+{
+    int8_t map[MAXDIM];
     for (int i = 0; i < rank; i++)
         map[i] = (int8_t)find(s->l, s->x->rank, lo[i]);
-    return n_bin(OP_MUL, n_perm(s->x, map), c);
+    return n_bcast(s->x, rank, dim, map);
 }
 
 /* Labels by first appearance (result, then a), so that equal products have equal labels. NULL: they are so already. */
@@ -562,14 +572,15 @@ static Node *relabel(const Node *x)
 static Node *product(const Node *x, const Side *s, unsigned summed)
 {
     int8_t lo[MAXDIM] = { 0 }, map[MAXDIM];
+    int32_t dim[MAXDIM];
     int rank = 0;
     for (int i = 0; i < x->rank; i++) {
         bool has = find(s[0].l, s[0].x->rank, x->a.lo[i]) >= 0 || find(s[1].l, s[1].x->rank, x->a.lo[i]) >= 0;
         map[i] = has ? (int8_t)rank : -1;
         if (has)
-            lo[rank++] = x->a.lo[i];
+            dim[rank] = x->dim[i], lo[rank++] = x->a.lo[i];
     }
-    Node *y = !s[1].x->rank ? scaled(&s[0], s[1].x, rank, lo) : !s[0].x->rank ? scaled(&s[1], s[0].x, rank, lo) :
+    Node *y = elementwise(s, rank, lo) ? bin(OP_MUL, spread(&s[0], rank, dim, lo), spread(&s[1], rank, dim, lo)) :
               n_contract(s[0].x, s[1].x, s[0].l, s[1].l, rank, lo);
     return n_bcast(times(y, repeats(x, s, summed)), x->rank, x->dim, map);
 }
@@ -589,9 +600,7 @@ static Node *rule_contract(const Node *x)
             again |= peel(&s[i]) || sum_alone(&s[i], &s[!i], x, &summed);
         changed |= again;
     }
-    if (changed || !s[0].x->rank || !s[1].x->rank)
-        return product(x, s, summed);
-    return relabel(x);
+    return changed || elementwise(s, x->rank, x->a.lo) ? product(x, s, summed) : relabel(x);
 }
 
 /* ---- structure and tags */
