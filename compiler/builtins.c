@@ -437,7 +437,9 @@ static Value make_onehot(const Call *c)
     int32_t n;
     Value i = v_as_tensor(c->arg[0], c->at);
     if (i.kind == V_ERR || !v_is_index(i, c->at) || !size_argument(c, 1, &n)) return v_err();
-    if (!v_fits(i.node->rank + 1, c->at)) return v_err();
+    Shape s = v_shape_of(i);
+    if (s.rank < MAXDIM) s.dim[s.rank] = n;
+    if (!v_fits(i.axes, s.rank + 1, s.dim, c->at)) return v_err();
     int rank = i.node->rank;
     int32_t dim[MAXDIM];
     memcpy(dim, i.node->dim, sizeof dim);
@@ -713,13 +715,18 @@ static bool place_arguments(Call *c, int n, const Value *arg, const char *const 
         named += !c->f->axis || strcmp(name[i], "axis");
     }
     if (c->n + named < f->min) return wrong_count(c, c->n + named);
-    for (int i = 0; i < f->min && i < MAXARG && f->param[0]; i++) if (!c->has[i]) return wrong_count(c, c->n + named);
+    for (int i = 0; i < f->min && f->param[0]; i++) {
+        if (c->has[i]) continue;
+        error_at(c->at, "%s needs '%s': %s", f->name, f->param[i], f->signature);
+        return false;
+    }
     return true;
 }
 
 Value builtin_call(const Builtin *b, int n, const Value *arg, const char *const *name, Loc at)
 {
     Call c = {.f = b, .at = at};
+    graph_loc = at;
     for (int i = 0; i < n; i++) if (arg[i].kind == V_ERR) return v_err();
     if (!place_arguments(&c, n, arg, name)) return v_err();
     Value r = b->draw ? b->draw(c.n, arg, at) : b->make(&c);

@@ -34,7 +34,7 @@ static bool draw_begin(Draw *d, Shape s, Loc at)
     d->set = draws.item ? draws.item_axes : 0;
     d->s = s;
     d->site = mix(hash_text(draws.path ? draws.path : "", 0) + 0x9e3779b97f4a7c15u * (uint64_t)draws.ndraws++);
-    if (!v_fits(v_naxes(d->set) + s.rank, at)) return false;
+    if (!v_fits(d->set, s.rank, s.dim, at)) return false;
     int32_t n = 1;
     for (int i = 0; i < s.rank; i++) n *= s.dim[i];
     Node *number = n_reshape(n_iota(I64, 1, &n, 0), s.rank, s.dim);

@@ -86,7 +86,6 @@ Value v_lower_axis(Value v, int axis);                /* the map axis `axis` (th
 Value v_raise_axis(Value v, int axis);                /* the leading logical axis becomes map axis `axis` (the innermost) */
 bool  v_equal_shape(Value a, Value b);                /* both have a logical shape, and the same */
 Value v_linear(Value m, Value x, Loc at);             /* a matrix called like a function: m @ x for every row of x */
-extern const char *(*v_show_def)(Value v);            /* elab.c: text of V_DEF, V_INST, V_STREAM, V_MODEL for v_show; NULL: a plain word */
 
 /* ---- builtins.c: functions that need no context (sum, softmax, gather, zeros, ...) and the draws */
 typedef struct Builtin Builtin;

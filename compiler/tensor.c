@@ -8,9 +8,8 @@
 #include <float.h>
 #include <math.h>
 #include <string.h>
+#include "elab_int.h"
 #include "tensor.h"
-
-const char *(*v_show_def)(Value v);
 
 int axis_push(int32_t size)
 {
@@ -165,24 +164,39 @@ static const char *show_number(Value v)
     return arena_printf("the number %.10g", v.num);
 }
 
-const char *v_show(Value v)
+static const char *show_definition(const Closure *c)
 {
-    static const char *const word[] = {
-        [V_ERR] = "an error", [V_NONE] = "nothing", [V_DEF] = "a definition", [V_INST] = "an instance of a block",
-        [V_STREAM] = "a stream", [V_MODEL] = "a model", [V_PAIR] = "a pair", [V_PERCENT] = "a percentage",
-    };
+    if (c->builtin) return arena_printf("the function %s", builtin_name(c->builtin));
+    const char *kind = c->def->kind == D_RULE ? "rule" : c->def->kind == D_BLOCK ? "block" : c->def->kind == D_MODEL ? "model" :
+                       c->def->kind == D_STREAM ? "stream" : "function";
+    return arena_printf("the %s %s", kind, c->def->name);
+}
+
+static const char *show_list(Value v)
+{
     int rank;
     int32_t dim[MAXDIM];
+    if (!v.tuple && v_shape(v, &rank, dim)) return arena_printf("a list %s", shape_text(rank, dim));
+    return arena_printf("a %s of %d", v.tuple ? "tuple" : "list", v.n);
+}
+
+const char *v_show(Value v)
+{
     switch (v.kind) {
+    case V_ERR: return "an error";
+    case V_NONE: return "nothing";
     case V_NUM: return show_number(v);
     case V_STR: return arena_printf("the text \"%s\"", v.str);
     case V_TENSOR: return v_rank(v) ? arena_printf("a tensor %s", v_dims(v)) : "a scalar";
+    case V_LIST: return show_list(v);
+    case V_DEF: return show_definition(v.clo);
+    case V_INST: return arena_printf("an instance of the %s %s", v.inst->def->kind == D_MODEL ? "model" : "block", v.inst->def->name);
+    case V_STREAM: return arena_printf("the stream %s", v.stream->name);
+    case V_MODEL: return arena_printf("the model %s", v.minst->name);
+    case V_PAIR: return "a pair with a key";
     case V_PERCENT: return arena_printf("%.10g%%", v.num);
-    case V_LIST:
-        if (!v.tuple && v_shape(v, &rank, dim)) return arena_printf("a list %s", shape_text(rank, dim));
-        return arena_printf("a %s of %d", v.tuple ? "tuple" : "list", v.n);
-    default: return v_show_def ? v_show_def(v) : word[v.kind];
     }
+    return "nothing";
 }
 
 static bool real_place(Loc at, Loc other)
@@ -354,20 +368,21 @@ Value v_numeric(Value v, Loc at)
     return v.kind == V_ERR ? v : as_type(v, v_arith(1, &v), at);
 }
 
+/* A number that an integer type cannot hold is an error; a tensor is cut off towards 0. */
+static bool number_fits(Value v, Dt dt, Loc at)
+{
+    static const double lo[NDT] = {[I32] = INT32_MIN, [I64] = -0x1p63}, hi[NDT] = {[I32] = 0x1p31, [I64] = 0x1p63, [U8] = 0x1p8, [U32] = 0x1p32};
+    double x = number_of(v);
+    if (dt_float(dt) || dt == BOOL || (x >= lo[dt] && x < hi[dt] && x == floor(x))) return true;
+    if (dt == I64 && v.nk == N_INT) return true;
+    error_at(at, "%s does not fit into %s", v_show(v), dt_name(dt));
+    return false;
+}
+
 Value v_convert(Value v, Dt dt, Loc at)
 {
     v = v_need(v, at);
-    if (v.kind == V_ERR) return v;
-    double x;
-    bool narrow = dt == I32 || dt == U8 || dt == U32;
-    if (narrow && v.kind == V_NUM) {
-        double lo = dt == I32 ? INT32_MIN : 0, hi = dt == I32 ? INT32_MAX : dt == U8 ? UINT8_MAX : UINT32_MAX;
-        x = number_of(v);
-        if (!(x >= lo && x <= hi)) {
-            error_at(at, "%s does not fit into %s", v_show(v), dt_name(dt));
-            return v_err();
-        }
-    }
+    if (v.kind == V_ERR || (v.kind == V_NUM && !number_fits(v, dt, at))) return v_err();
     return as_type(v, (Type){dt, false}, at);
 }
 
@@ -380,10 +395,20 @@ uint16_t v_union(int n, const Value *v)
     return set;
 }
 
-bool v_fits(int rank, Loc at)
+enum { MAX_BITS = 40 };                               /* a tensor has fewer than 2^40 elements */
+
+bool v_fits(uint16_t set, int rank, const int32_t *dim, Loc at)
 {
-    if (rank <= MAXDIM) return true;
-    error_at(at, "this has %d axes, with those that it is mapped over; %d are possible", rank, MAXDIM);
+    int all = v_naxes(set) + rank;
+    double n = 1;
+    if (all > MAXDIM) {
+        error_at(at, "this has %d axes, with those that it is mapped over; %d are possible", all, MAXDIM);
+        return false;
+    }
+    for (int i = 0; i < axes.n; i++) if (set >> i & 1) n *= axes.size[i];
+    for (int i = 0; i < rank; i++) n *= dim[i];
+    if (n < ldexp(1, MAX_BITS)) return true;
+    error_at(at, "this makes a tensor of %.3g elements, which is too large", n);
     return false;
 }
 
@@ -418,7 +443,7 @@ bool v_meet(int n, const Value *v, Shape *s, Loc at)
         }
     }
     for (int j = 0; j < s->rank; j++) s->dim[s->rank - 1 - j] = size[j];
-    return v_fits(v_naxes(v_union(n, v)) + s->rank, at);
+    return v_fits(v_union(n, v), s->rank, s->dim, at);
 }
 
 /* Logical axes of size 1 that are to stretch vanish first: a broadcast only adds axes. */
@@ -486,7 +511,7 @@ Value v_stretch(Value v, int rank, const int32_t *dim, Loc at, const char *what)
         return v_err();
     }
     uint16_t set = v.kind == V_TENSOR ? v.axes : 0;
-    if (!v_fits(v_naxes(set) + rank, at)) return v_err();
+    if (!v_fits(set, rank, dim, at)) return v_err();
     Value r = v_result(v_full(v, set, rank, dim), set, v.weak && v.kind == V_TENSOR, v.loc.line ? v.loc : at);
     if (v.kind == V_TENSOR && r.node == v.node) r.state = v.state;
     return r;
@@ -505,7 +530,7 @@ Value v_lower_axis(Value v, int axis)
     if (v.kind != V_TENSOR && v.kind != V_NUM) return v;
     Shape s = v_shape_of(v);
     uint16_t bit = (uint16_t)(1u << axis), have = v.kind == V_TENSOR ? v.axes : 0;
-    if (!v_fits(v_naxes(have | bit) + s.rank, v.loc)) return v_err();
+    if (!v_fits(have | bit, s.rank, s.dim, v.loc)) return v_err();
     Node *x = v_full(v, have | bit, s.rank, s.dim);
     return v_result(x, have & (uint16_t)~bit, v.kind == V_TENSOR && v.weak, v.loc);
 }
@@ -546,6 +571,7 @@ static double fold_unary(Op op, double x)
 
 Value v_elem(Op op, Value a, Loc at)
 {
+    graph_loc = at;
     a = v_need(a, at);
     if (a.kind == V_ERR) return a;
     if (a.kind == V_NUM) return placed(v_real(fold_unary(op, number_of(a))), at);
@@ -590,6 +616,7 @@ static Value transpose(Value a, Loc at)
 
 Value v_unary(int op, Value a, Loc at)
 {
+    graph_loc = at;
     if (op == '-') return negate(a, at);
     return op == 'n' ? invert(a, at) : transpose(a, at);
 }
@@ -744,6 +771,7 @@ static Value elementwise(const Operator *o, Value a, Value b, Loc at)
 
 Value v_binary(int op, Value a, Value b, Loc at)
 {
+    graph_loc = at;
     if (a.kind == V_ERR || b.kind == V_ERR) return v_err();
     const Operator *o = find_operator(op);
     a = v_need(a, at);
@@ -784,6 +812,7 @@ static Value number_select(Value c, Value a, Value b)
 
 Value v_select(Value c, Value a, Value b, Loc at)
 {
+    graph_loc = at;
     Value v[3] = {v_need(c, at), v_need(a, at), v_need(b, at)};
     for (int i = 0; i < 3; i++) if (v[i].kind == V_ERR) return v_err();
     if (v[0].kind == V_NUM && v[1].kind == V_NUM && v[2].kind == V_NUM) return placed(number_select(v[0], v[1], v[2]), at);

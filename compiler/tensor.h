@@ -20,7 +20,7 @@ Value v_floats(Value v, Loc at);                      /* as a tensor of its own 
 Value v_numeric(Value v, Loc at);                     /* as a tensor, bool counted as 0 and 1 */
 uint16_t v_union(int n, const Value *v);              /* the map axes of any of them */
 bool  v_meet(int n, const Value *v, Shape *s, Loc at);/* the shape in which they meet elementwise, or a message */
-bool  v_fits(int rank, Loc at);                       /* not too many axes, or a message */
+bool  v_fits(uint16_t set, int rank, const int32_t *dim, Loc at);    /* not too many axes and elements, or a message */
 Value v_zip(Op op, Value a, Value b, Type t, Loc at); /* n_bin of two numbers or tensors after conversion and stretching */
 void  v_places(Value a, Value b, Loc at);             /* notes: where the shapes of an error come from */
 Value v_need(Value v, Loc at);                        /* a list becomes a tensor; numbers and tensors stay */

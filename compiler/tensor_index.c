@@ -72,7 +72,12 @@ Value v_gather(Value x, Value index, int axis, int nbatch, Loc at)
     int rx = v_rank(x), ri = v_rank(index), nb, n, m, g, e;
     Value v[2] = {x, index};
     uint16_t both = x.axes & index.axes, set = v_union(2, v);
-    if (!v_fits(v_naxes(set) + rx - 1 + ri - nbatch, at)) return v_err();
+    Shape s = {0};
+    for (int i = 0; i < axis; i++) s.dim[s.rank++] = v_dim(x)[i];
+    for (int i = nbatch; i < ri && s.rank < MAXDIM; i++) s.dim[s.rank++] = v_dim(index)[i];
+    for (int i = axis + 1; i < rx && s.rank < MAXDIM; i++) s.dim[s.rank++] = v_dim(x)[i];
+    s.rank = rx - 1 + ri - nbatch;
+    if (!v_fits(set, s.rank, s.dim, at)) return v_err();
     if (index.node->dt != I32 && index.node->dt != I64) index.node = n_cast(index.node, I32);
 
     n = map_keys(x.axes, have);
@@ -134,7 +139,7 @@ Value v_reshape(Value x, Shape s, Loc at)
         v_places(x, v_err(), at);
         return v_err();
     }
-    if (!v_fits(v_naxes(x.axes) + s.rank, at)) return v_err();
+    if (!v_fits(x.axes, s.rank, s.dim, at)) return v_err();
     return v_result(node_reshape(x, &s), x.axes, x.weak, at);
 }
 
@@ -201,7 +206,9 @@ typedef struct { Value x; int axis; bool gathered; } Cursor;       /* what is le
 
 static bool take_new(Cursor *c, const Index *ix)
 {
-    if (!v_fits(c->x.node->rank + 1, ix->loc)) return false;
+    Shape s = v_shape_of(c->x);
+    if (s.rank < MAXDIM) s.dim[s.rank] = 1;
+    if (!v_fits(c->x.axes, s.rank + 1, s.dim, ix->loc)) return false;
     c->x = add_axis(c->x, c->axis++);
     return true;
 }
@@ -285,6 +292,7 @@ static Value list_index(Value base, int n, const Index *ix, Loc at)
 Value v_index(Value base, int n, const Index *ix, Loc at)
 {
     int64_t i;
+    graph_loc = at;
     if (base.kind == V_ERR) return base;
     for (int k = 0; k < n; k++) if (ix[k].kind == IX_AT && ix[k].at.kind == V_ERR) return v_err();
     if (base.kind == V_LIST && n) {
@@ -328,7 +336,8 @@ Value v_stack(int n, const Value *v, int axis, Loc at)
     if (!same_type(n, v, x, &t, at)) return v_err();
     uint16_t set = v_union(n, x);
     Shape s = v_shape_of(x[0]);
-    if (!v_fits(v_naxes(set) + s.rank + 1, at)) return v_err();
+    if (s.rank < MAXDIM) s.dim[s.rank] = n;
+    if (!v_fits(set, s.rank + 1, s.dim, at)) return v_err();
     for (int i = 0; i < n; i++) {
         if (!v_equal_shape(x[0], x[i])) return unequal("a stack", x[0], x[i], at);
         Value full = {.kind = V_TENSOR, .node = v_full(x[i], set, s.rank, s.dim), .axes = set};
@@ -337,37 +346,52 @@ Value v_stack(int n, const Value *v, int axis, Loc at)
     return v_result(n_concat(n, part, v_naxes(set) + axis), set, t.weak, at);
 }
 
+/* The shape of pieces laid end to end along an axis; false after a message. */
+static bool whole_shape(int n, const Value *x, int axis, Shape *whole, Loc at)
+{
+    double length = 0;
+    *whole = v_shape_of(x[0]);
+    for (int i = 0; i < n; i++) {
+        Shape s = v_shape_of(x[i]);
+        bool ok = s.rank == whole->rank;
+        for (int j = 0; ok && j < s.rank; j++) ok = j == axis || s.dim[j] == whole->dim[j];
+        if (!ok) {
+            error_at(at, "concat of %s and %s: the shapes may differ at axis %d only", v_dims(x[0]), v_dims(x[i]), axis);
+            v_places(x[0], x[i], at);
+            return false;
+        }
+        length += s.dim[axis];
+    }
+    if (length > INT32_MAX) {
+        error_at(at, "this concat has an axis of %.0f, which is too large", length);
+        return false;
+    }
+    whole->dim[axis] = (int32_t)length;
+    return v_fits(v_union(n, x), whole->rank, whole->dim, at);
+}
+
 /* Numbers and scalars count as vectors of one element. */
 Value v_concat(int n, const Value *v, bool last, int axis, Loc at)
 {
     Value *x = NEWN(Value, n);
     Node **part = NEWN(Node *, n);
+    Shape whole;
     Type t;
     if (!same_type(n, v, x, &t, at)) return v_err();
     uint16_t set = v_union(n, x);
     for (int i = 0; i < n; i++) {
-        Loc loc = x[i].loc;
-        if (!v_rank(x[i])) x[i] = add_axis(x[i], 0);
-        x[i].loc = loc;
+        if (v_rank(x[i])) continue;
+        if (!v_fits(x[i].axes, 1, (int32_t[]){1}, at)) return v_err();
+        x[i] = add_axis(x[i], 0);
     }
-    int rank = v_rank(x[0]);
+    int rank = v_rank(x[0]), asked = axis;
     if (last) axis = rank - 1;
     else if (axis < 0) axis += rank;
     if (axis < 0 || axis >= rank) {
-        error_at(at, "concat of %s has no axis %d", v_dims(x[0]), axis < 0 ? axis - rank : axis);
+        error_at(at, "concat of %s has no axis %d", v_dims(x[0]), asked);
         return v_err();
     }
-    if (!v_fits(v_naxes(set) + rank, at)) return v_err();
-    for (int i = 0; i < n; i++) {
-        Shape s = v_shape_of(x[i]);
-        bool ok = s.rank == rank;
-        for (int j = 0; ok && j < rank; j++) ok = j == axis || s.dim[j] == v_dim(x[0])[j];
-        if (!ok) {
-            error_at(at, "concat of %s and %s: the shapes may differ at axis %d only", v_dims(x[0]), v_dims(x[i]), axis);
-            v_places(x[0], x[i], at);
-            return v_err();
-        }
-        part[i] = v_full(x[i], set, rank, s.dim);
-    }
+    if (!whole_shape(n, x, axis, &whole, at)) return v_err();
+    for (int i = 0; i < n; i++) part[i] = v_full(x[i], set, rank, v_shape_of(x[i]).dim);
     return v_result(n == 1 ? part[0] : n_concat(n, part, v_naxes(set) + axis), set, t.weak, at);
 }

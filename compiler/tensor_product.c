@@ -18,13 +18,24 @@ static int with_map_axes(uint16_t set, int n, const int8_t *logical, int8_t *all
     return k + n;
 }
 
+/* The sizes of the result's logical axes. */
+static Shape result_sizes(Value a, Value b, const int8_t *la, const int8_t *lb, int n, const int8_t *lo)
+{
+    Shape s = {.rank = n};
+    for (int i = 0; i < n && i < MAXDIM; i++) {
+        for (int j = 0; j < v_rank(a); j++) if (la[j] == lo[i]) s.dim[i] = v_dim(a)[j];
+        for (int j = 0; j < v_rank(b); j++) if (lb[j] == lo[i]) s.dim[i] = v_dim(b)[j];
+    }
+    return s;
+}
+
 static Value contract(Value a, Value b, const int8_t *la, const int8_t *lb, int n, const int8_t *lo, Loc at)
 {
     Value v[2] = {a, b};
     Type t = v_common(2, v, true);
     uint16_t set = v_union(2, v);
     int8_t fa[MAXDIM], fb[MAXDIM], fo[MAXDIM];
-    if (!v_fits(v_naxes(set) + n, at)) return v_err();
+    if (!v_fits(set, n, result_sizes(a, b, la, lb, n, lo).dim, at)) return v_err();
     a = v_to(a, t);
     b = v_to(b, t);
     with_map_axes(a.axes, v_rank(a), la, fa);
@@ -76,7 +87,6 @@ Value v_outer(Value a, Value b, Loc at)
 {
     int ra = v_rank(a), rb = v_rank(b);
     int8_t l[2*MAXDIM];
-    if (!v_fits(ra + rb, at)) return v_err();
     for (int i = 0; i < ra + rb; i++) l[i] = (int8_t)(FIRST + i);
     return contract(a, b, l, l + ra, ra + rb, l, at);
 }

@@ -942,6 +942,8 @@ Test(tensor, messages_of_operators)
     ERROR(v_as_tensor(v_list(0, NULL, false), here), "an empty list is no tensor");
     ERROR(v_convert(v_int(INT64_C(3000000000)), I32, here), "the number 3000000000 does not fit into i32");
     ERROR(v_convert(v_int(256), U8, here), "the number 256 does not fit into u8");
+    ERROR(v_convert(v_real(0.5), I32, here), "the number 0.5 does not fit into i32");
+    ERROR(v_convert(v_real(1e30), I64, here), "the number 1e+30 does not fit into i64");
     ERROR(v_stretch(v, SHAPE(3), here, "W"), "W has shape [3], and a tensor [2] does not stretch to it");
     ERROR(v_stretch(a, SHAPE(3), here, "W"), "W has shape [3], and a tensor [2, 3] does not stretch to it");
     ERROR(v_linear(v, v, here), "only matrices are called like functions, and this is a tensor [2]");
@@ -1012,6 +1014,10 @@ Test(tensor, messages_of_functions)
     ERROR(call("len", 1, v_int(3)), "len counts the elements of a list or the rows of a tensor, and this is the number 3");
     ERROR(call("outer", 2, data(F64, SHAPE(1, 1, 1, 1, 1), (double[1]){0}), data(F64, SHAPE(1, 1, 1, 1, 1), (double[1]){0})),
           "this has 10 axes, with those that it is mapped over; 8 are possible");
+    ERROR(builtin_call(builtin_find("max"), 1, (Value[]){a}, (const char *[]){"y"}, here), "max needs 'x': max(x, axis = all) or max(a, b)");
+    Value wide = call("iota", 1, v_int(2000000));
+    ERROR(call("outer", 2, wide, wide), "this makes a tensor of 4e+12 elements, which is too large");
+    ERROR(bin("+", IX(wide, all(), new()), wide), "this makes a tensor of 4e+12 elements, which is too large");
     cr_assert_null(builtin_find("summ"));
 }
 
