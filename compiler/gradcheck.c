@@ -10,6 +10,7 @@
    numbers. Nested objectives are differentiated first, so each is checked with the inner ones already expanded: sound
    by induction. */
 #include "program.h"
+#include "ops.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -332,7 +333,10 @@ static bool check_objective(const Inputs *in, const Objective *o, FILE *to)
         return true;
     }
     bool ok = true;
-    for (int j = 0; j < o->nw; j++) ok &= check_tensor(in->e, o, j, &slice[j], value, to);
+    for (int j = 0; j < o->nw; j++) {
+        ok &= check_tensor(in->e, o, j, &slice[j], value, to);
+        eval_forget();                                /* each region is evaluated here and never again */
+    }
     for (int k = 0; k < p.result.n; k++) tensor_free(value[k]);
     return ok;
 }
