@@ -13,6 +13,7 @@ typedef struct {
     Tensor *out;                 /* LOOP, COND: their results, one per result of the region */
     Plan *sub[2];
     bool alias, leaf, given;     /* shares its operand's buffer; computed when the plan was made; value set by the caller */
+    bool varies;                 /* in a loop: depends on the index, an item or a carry */
     const Tensor *value;         /* given */
 } Step;
 struct Plan {
@@ -151,6 +152,16 @@ static void plan_step(Plan *p, int j, Node *x, const PtrMap *index)
     }
 }
 
+static bool step_varies(const Plan *p, const Step *s)
+{
+    if (s->x->op == OP_FORMAL)
+        return s->x->a.k >= p->r->np || p->r->fkind[s->x->a.k] != K_CAPTURE;
+    for (int i = 0; i < s->x->nin; i++)
+        if (p->step[s->in[i] - p->t].varies)
+            return true;
+    return false;
+}
+
 static void plan_formals(Plan *p, const PtrMap *index)
 {
     const Region *r = p->r;
@@ -179,6 +190,7 @@ static Plan *plan_new(const Region *r, bool round)
         p->formal[i] = r->formal[i];
     for (int j = 0; j < p->n; j++) {
         plan_step(p, j, order[j], &index);
+        p->step[j].varies = step_varies(p, &p->step[j]);
         *ptrmap_at(&index, order[j]) = &p->t[j];
     }
     plan_formals(p, &index);
@@ -258,7 +270,7 @@ void eval_forget(void)
 }
 
 /* ---- running a plan whose formals are bound */
-static void run(Plan *p, EvalStatus *st);
+static void run(Plan *p, bool all, EvalStatus *st);
 
 static void bind_formal(Plan *p, int i, const Tensor *t, int64_t at)
 {
@@ -271,7 +283,7 @@ static void run_cond(Step *s, EvalStatus *st)
     Plan *b = s->sub[!s->in[0]->i[0]];
     for (int i = 0; i < b->np; i++)
         bind_formal(b, i, s->in[i + 1], 0);
-    run(b, st);
+    run(b, true, st);
     for (int k = 0; k < b->nr; k++)                        /* copied: another COND may have the same region, hence the same plan */
         copy(&s->out[k], 0, b->res[k]);
 }
@@ -332,7 +344,7 @@ static void run_loop(Step *s, EvalStatus *st)
     for (int64_t n = 0; n < trip; n++) {
         int64_t t = s->x->a.reverse ? trip - 1 - n : n;
         bind_iteration(s, b, t);
-        run(b, st);
+        run(b, n == 0, st);
         take_results(s, b, t);
     }
     for (int k = 0, carry = 0; k < b->nr; k++)
@@ -353,7 +365,7 @@ static void run_out(const Plan *p, const Step *s, Tensor *t)
     share(t, &from->out[s->x->a.k], 0);
 }
 
-static void run(Plan *p, EvalStatus *st)
+static void run(Plan *p, bool all, EvalStatus *st)         /* not all: only what varies from one iteration to the next */
 {
     for (int j = 0; j < p->n; j++) {
         Step *s = &p->step[j];
@@ -361,7 +373,7 @@ static void run(Plan *p, EvalStatus *st)
         Op op = s->x->op;
         if (s->given) {
             share(t, s->value, 0);
-        } else if (s->leaf || op == OP_FORMAL) {
+        } else if (s->leaf || op == OP_FORMAL || !(all || s->varies)) {
             continue;
         } else if (op == OP_OUT) {
             run_out(p, s, t);
@@ -415,7 +427,7 @@ void region_eval_with(const Region *r, Tensor *const *in, Tensor **out, bool rou
     for (int i = 0; i < r->np; i++)
         if (p->arg[i])
             bind_formal(p, i, in[i], 0);
-    run(p, st ? st : &unseen);
+    run(p, true, st ? st : &unseen);
     for (int k = 0; k < r->nr; k++) {
         out[k] = tensor_new(p->res[k]->dt, p->res[k]->rank, p->res[k]->dim);
         copy(out[k], 0, p->res[k]);

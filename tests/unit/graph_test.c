@@ -782,6 +782,46 @@ Test(regions, equal_loops_are_one_and_constant_carries_vanish)
     cr_expect_eq(n_loop(2, false, a, 2, NODES(x, y)), n_loop(2, false, b, 2, NODES(x, y)));
 }
 
+Test(regions, invariants_and_integers_in_loops)            /* y_t = exp(c) + x_t where t is even, x_t elsewhere; counts of even t */
+{
+    Node *c = formal(0, F64, S(2)), *x = formal(1, F64, S(2)), *n = formal(2, I32, SCALAR), *t = formal(3, I32, SCALAR), **cap;
+    Node *even = n_bin(OP_EQ, n_bin(OP_MOD, t, n_iconst(I32, 2)), n_iconst(I32, 0));
+    Node *e = n_un(OP_EXP, c), *sum = n_bin(OP_ADD, e, x);
+    Region *yes, *no;
+    int ncap = region_close2(1, &sum, &x, 1, &e, &cap, &yes, &no);
+    Node *y = n_out(n_cond(even, ncap, cap, yes, no), 0), *one = n_cast(even, I32);
+    Region *body = region(4, NODES(c, x, n, t), KINDS(K_CAPTURE, K_ITEM, K_CARRY, K_INDEX), 4, NODES(one, y, n_bin(OP_ADD, n, one), e),
+                          KINDS(K_SUM, K_STACK, K_CARRY, K_SUM));
+    Node *c0 = formal(0, F64, S(2)), *rows = formal(1, F64, S(3, 2)), *start = formal(2, I32, SCALAR);
+    Node *loop = n_loop(3, true, body, 3, NODES(c0, rows, start)), *res[4];
+    for (int k = 0; k < 4; k++)
+        res[k] = n_out(loop, k);
+    Region *r = region(3, NODES(c0, rows, start), KINDS(K_CAPTURE, K_CAPTURE, K_CAPTURE), 4, res, KINDS(K_STACK, K_STACK, K_STACK, K_STACK));
+    for (int i = 0; i < 2; i++) {                          /* another call, other captures */
+        Node *in[] = { i ? VEC_F(0, 0) : VEC_F(0.6931471805599453, 0), DATA(F64, S(3, 2), 1, 2, 3, 4, 5, 6), n_iconst(I32, 5) };
+        RUN(r, in, 0, 2);
+        RUN(r, in, 1, 3 - i, 3, 3, 4, 7 - i, 7);
+        RUN(r, in, 2, 7);
+        RUN(r, in, 3, 6 - 3 * i, 3);
+    }
+}
+
+Test(regions, sums_round_once_and_changed_regions_are_seen)
+{
+    Node *x = formal(0, F32, SCALAR), *m = formal(0, F32, S(3));
+    Region *body = region(1, &x, KINDS(K_ITEM), 1, &x, KINDS(K_SUM));
+    Node *sum = n_out(n_loop(3, false, body, 1, &m), 0);
+    Region *r = region(1, &m, KINDS(K_CAPTURE), 1, &sum, KINDS(K_STACK));
+    Tensor *in = value(DATA(F32, S(3), 16777216, 1, 1), false, NULL), *out;
+    region_eval(r, &in, &out, true, NULL);
+    cr_expect_eq(out->f[0], 16777218);
+    tensor_free(out);
+    r->result[0] = n_maxr(m, 1);
+    region_eval(r, &in, &out, true, NULL);
+    cr_expect_eq(out->f[0], 16777216);
+    tensor_free(out), tensor_free(in), tensor_free(NULL);
+}
+
 Test(regions, conds_choose)
 {
     Node *f = formal(0, F64, SCALAR), *p = formal(1, F64, SCALAR);
