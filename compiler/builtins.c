@@ -1,5 +1,6 @@
-/* builtins.c: the named functions that need no context. A row of the table says how a function is called and which C function
-   makes its result; builtin_call checks the call against the row, so that the functions find their arguments in order.
+/* builtins.c: the named functions that need no context. A row of the table says how a function is called and which C
+   function makes its result; builtin_call checks the call against the row, so that the functions find their arguments in
+   order.
 
    Every function acts on the logical axes of its arguments; map axes stay where they are (see elab.h). */
 #include <math.h>
@@ -223,8 +224,8 @@ static Value make_outer(const Call *c)
 
 /* ---- along one axis */
 
-/* exp(x - m) / sum of it, m the maximum. Weights of -inf are 0, in a row of nothing else too: there m is replaced by 0, and the sum
-   by 1; otherwise the sum is at least 1. */
+/* exp(x - m) / sum of it, m the maximum. Weights of -inf are 0, in a row of nothing else too: there m is replaced by 0,
+   and the sum by 1; otherwise the sum is at least 1. */
 static Node *softmax_of(Node *x, int axis)
 {
     Node *m = n_maxr(x, 1u << axis), *low = add(n_zeros_like(m), real(m, -INFINITY));
@@ -312,7 +313,7 @@ static Value make_elem(const Call *c) { return v_elem(c->f->op, c->arg[0], c->at
 static Value make_whole(const Call *c)
 {
     Value x = v_need(c->arg[0], c->at);
-    if (x.kind == V_ERR || dt_float(v_dt(x)) || (x.kind == V_TENSOR && x.weak && dt_float(v_dt(x)))) return v_elem(c->f->op, x, c->at);
+    if (x.kind == V_ERR || dt_float(v_dt(x))) return v_elem(c->f->op, x, c->at);
     if (c->f->op == OP_FLOOR) return x.kind == V_NUM ? x : v_numeric(x, c->at);
     if (x.kind == V_NUM) {
         if (c->f->op == OP_SIGN) return v_int((x.inum > 0) - (x.inum < 0));
@@ -349,7 +350,8 @@ static bool size_ok(int64_t d, Shape *s, double *total, Loc at)
 {
     *total *= (double)d;
     if (d < 1 || d > INT32_MAX || *total > 1e12) {
-        error_at(at, d < 1 ? "a size must be at least 1, and this is %lld" : "a size of %lld makes too large a tensor", (long long)d);
+        error_at(at, d < 1 ? "a size must be at least 1, and this is %lld" : "a size of %lld makes too large a tensor",
+                 (long long)d);
         return false;
     }
     if (s->rank == MAXDIM) {
@@ -473,7 +475,8 @@ static Value make_reshape(const Call *c)
     Value x = v_as_tensor(c->arg[0], c->at);
     if (x.kind == V_ERR) return x;
     if (c->arg[1].kind == V_LIST && !written_shape(c->arg[1])) {
-        error_at(c->at, "the shape that reshape makes is a list of whole numbers known when compiling, not %s", v_show(c->arg[1]));
+        error_at(c->at, "the shape that reshape makes is a list of whole numbers known when compiling, not %s",
+                 v_show(c->arg[1]));
         return v_err();
     }
     return shape_argument(c->arg[1], &s, c->at) ? v_reshape(x, s, c->at) : v_err();
@@ -512,7 +515,7 @@ static Value make_len(const Call *c)
 
 /* ---- pieces */
 
-/* The pieces of stack and concat: the arguments, or the elements of the only one. A list of numbers is one piece of concat. */
+/* The pieces of stack and concat: the arguments, or the elements of the only one. Numbers make one piece of concat. */
 static bool pieces(const Call *c, bool scalars, int *n, const Value **v)
 {
     *n = c->n;
@@ -559,7 +562,7 @@ static Value make_stack(const Call *c)
     return v_stack(n, v, (int)(axis < 0 ? axis + rank : axis), c->at);
 }
 
-/* gather(x, i): along the last axis, or `axis`, one entry for each of i; the axes before it are shared: i has them too. */
+/* gather(x, i): along the last axis, or `axis`, one entry for each of i, which also has the axes before that one. */
 static Value make_gather(const Call *c)
 {
     int axis;

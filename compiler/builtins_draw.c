@@ -1,8 +1,8 @@
-/* builtins_draw.c: random numbers. A draw is a pure function of the program's seed, the step, the item, the place of the draw (its
-   site) and the number of the element in the drawn shape, row-major: bits(seed, step, item, element; word, site). So the same program
-   with the same seed draws the same numbers, wherever and in whatever order it is run.
+/* builtins_draw.c: random numbers. A draw is a pure function of the program's seed, the step, the item, the place of the
+   draw (its site) and the number of the element in the drawn shape, row-major: bits(seed, step, item, element; word, site).
+   So the same program with the same seed draws the same numbers, wherever and in whatever order it is run.
 
-   Requires `draws` to say where we are; the result is mapped over the axes of draws.item, so that items of a batch draw their own. */
+   Requires `draws` to say where we are. The result is mapped over the axes of draws.item: items of a batch draw their own. */
 #include <math.h>
 #include <string.h>
 #include "tensor.h"
@@ -83,7 +83,8 @@ static Value too_many(const char *name, const char *how, Loc at)
 /* Bounds may have axes, but do not add any to what is drawn. */
 static Value as_drawn(const char *name, Value r, const Draw *d, Loc at)
 {
-    if (r.kind == V_ERR || (v_rank(r) == d->s.rank && !memcmp(v_dim(r), d->s.dim, sizeof(int32_t) * (size_t)d->s.rank))) return r;
+    if (r.kind == V_ERR) return r;
+    if (v_rank(r) == d->s.rank && !memcmp(v_dim(r), d->s.dim, sizeof(int32_t) * (size_t)d->s.rank)) return r;
     error_at(at, "%s draws %s here, but its arguments have shape %s: write %s(%s, ..)", name,
              d->s.rank ? shape_text(d->s.rank, d->s.dim) : "one number", v_dims(r), name, v_dims(r));
     return v_err();
@@ -141,7 +142,7 @@ Value draw_randint(int n, const Value *arg, Loc at)
     return v_result(n_cast(k, I32), scaled.axes, false, at);
 }
 
-/* The order of n draws; where two are equal the order is that of their places, so it is one of 0 .. n-1 each in any case. */
+/* The order of n draws; of equal ones that of their places, so each of 0 .. n-1 comes once in any case. */
 Value draw_permutation(int n, const Value *arg, Loc at)
 {
     Draw d;

@@ -1,10 +1,11 @@
 /* tensor.c: Values that are numbers, tensors and lists: what they are, how their element types and shapes meet, and the
-   elementwise operators of the language. The other operations are in tensor_index.c and tensor_product.c, the named functions in
-   builtins*.c.
+   elementwise operators of the language. The other operations are in tensor_index.c and tensor_product.c, the named
+   functions in builtins*.c.
 
-   Requires the graph's builders, and the stack of map axes as it was when its operands were made. Does all checking of shapes and
-   types that a user can get wrong, with the messages; the builders below only assert. Guarantees: a result has the union of its
-   operands' map axes in front; operations on numbers known when compiling give such numbers, exact on integers. */
+   Requires the graph's builders, and the stack of map axes as it was when its operands were made. Does all checking of
+   shapes and types that a user can get wrong, with the messages; the builders below only assert. Guarantees: a result has
+   the union of its operands' map axes in front; operations on numbers known when compiling give such numbers, exact on
+   integers. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -167,9 +168,12 @@ static const char *show_number(Value v)
 static const char *show_definition(const Closure *c)
 {
     if (c->builtin) return arena_printf("the function %s", builtin_name(c->builtin));
-    const char *kind = c->def->kind == D_RULE ? "rule" : c->def->kind == D_BLOCK ? "block" : c->def->kind == D_MODEL ? "model" :
-                       c->def->kind == D_STREAM ? "stream" : "function";
-    return arena_printf("the %s %s", kind, c->def->name);
+    static const struct { AstKind kind; const char *word; } words[] = {
+        {D_RULE, "rule"}, {D_BLOCK, "block"}, {D_MODEL, "model"}, {D_STREAM, "stream"}, {D_FN, "function"},
+    };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (words[i].kind == c->def->kind) return arena_printf("the %s %s", words[i].word, c->def->name);
+    return c->def->name;
 }
 
 static const char *show_list(Value v)
@@ -190,7 +194,7 @@ const char *v_show(Value v)
     case V_TENSOR: return v_rank(v) ? arena_printf("a tensor %s", v_dims(v)) : "a scalar";
     case V_LIST: return show_list(v);
     case V_DEF: return show_definition(v.clo);
-    case V_INST: return arena_printf("an instance of the %s %s", v.inst->def->kind == D_MODEL ? "model" : "block", v.inst->def->name);
+    case V_INST: return arena_printf("an instance of %s", v.inst->def->name);
     case V_STREAM: return arena_printf("the stream %s", v.stream->name);
     case V_MODEL: return arena_printf("the model %s", v.minst->name);
     case V_PAIR: return "a pair with a key";
@@ -219,8 +223,8 @@ static Dt wider_integer(Dt a, Dt b)
     return a == I64 || b == I64 || a == U32 || b == U32 ? I64 : I32;
 }
 
-/* Integers become floats where they meet one; a number written in the program takes the type of the tensors; what is made of step
-   and constants alone (weak) is 64 bits wide until it meets a tensor, and then takes that tensor's float type. */
+/* Integers become floats where they meet one; a number written in the program takes the type of the tensors; what is made
+   of step and constants alone (weak) is 64 bits wide until it meets a tensor, and then takes that tensor's float type. */
 Type v_common(int n, const Value *v, bool floats)
 {
     Dt integer = BOOL, real = NDT;
@@ -371,7 +375,8 @@ Value v_numeric(Value v, Loc at)
 /* A number that an integer type cannot hold is an error; a tensor is cut off towards 0. */
 static bool number_fits(Value v, Dt dt, Loc at)
 {
-    static const double lo[NDT] = {[I32] = INT32_MIN, [I64] = -0x1p63}, hi[NDT] = {[I32] = 0x1p31, [I64] = 0x1p63, [U8] = 0x1p8, [U32] = 0x1p32};
+    static const double lo[NDT] = {[I32] = -0x1p31, [I64] = -0x1p63};
+    static const double hi[NDT] = {[I32] = 0x1p31, [I64] = 0x1p63, [U8] = 0x1p8, [U32] = 0x1p32};
     double x = number_of(v);
     if (dt_float(dt) || dt == BOOL || (x >= lo[dt] && x < hi[dt] && x == floor(x))) return true;
     if (dt == I64 && v.nk == N_INT) return true;
@@ -815,9 +820,9 @@ Value v_select(Value c, Value a, Value b, Loc at)
     graph_loc = at;
     Value v[3] = {v_need(c, at), v_need(a, at), v_need(b, at)};
     for (int i = 0; i < 3; i++) if (v[i].kind == V_ERR) return v_err();
-    if (v[0].kind == V_NUM && v[1].kind == V_NUM && v[2].kind == V_NUM) return placed(number_select(v[0], v[1], v[2]), at);
-    Type t = v_common(2, v + 1, false);
     bool strong = false, numbers = v[1].kind == V_NUM && v[2].kind == V_NUM;
+    if (numbers && v[0].kind == V_NUM) return placed(number_select(v[0], v[1], v[2]), at);
+    Type t = v_common(2, v + 1, false);
     for (int i = 0; i < 3; i++) strong = strong || (v[i].kind == V_TENSOR && !v[i].weak);
     if (numbers && v[0].weak) t = (Type){dt_float(t.dt) ? F64 : t.dt == BOOL ? BOOL : I64, true};
     bool weak = !strong && (t.weak || numbers);
@@ -826,9 +831,10 @@ Value v_select(Value c, Value a, Value b, Loc at)
     Value w[3] = {to_bool(v[0]), v_to(v[1], t), v_to(v[2], t)};
     if (!v_meet(3, w, &s, at)) return v_err();
     uint16_t set = v_union(3, w);
-    if (v[0].kind == V_NUM) return v_result(v_full(w[number_of(v[0]) != 0 ? 1 : 2], set, s.rank, s.dim), set, weak, at);
-    Node *n = n_select(v_full(w[0], set, s.rank, s.dim), v_full(w[1], set, s.rank, s.dim), v_full(w[2], set, s.rank, s.dim));
-    return v_result(n, set, weak, at);
+    Node *n[3];
+    for (int i = 0; i < 3; i++) n[i] = v_full(w[i], set, s.rank, s.dim);
+    if (v[0].kind == V_NUM) return v_result(n[number_of(v[0]) != 0 ? 1 : 2], set, weak, at);
+    return v_result(n_select(n[0], n[1], n[2]), set, weak, at);
 }
 
 Value v_sum_all(Value a, Loc at)

@@ -1,13 +1,13 @@
 /* tensor_index.c: parts of Values and Values put together: indexing, slices, gathers, reshape, stack, concat.
 
-   What is known when compiling is checked here; an index that is computed becomes a GATHER, which has a place in the sites of the
-   program and is checked while it runs. */
+   What is known when compiling is checked here; an index that is computed becomes a GATHER, which has a place in the
+   sites of the program and is checked while it runs. */
 #include <string.h>
 #include "tensor.h"
 
 /* ---- axes in another order. Every axis gets a key; want is a permutation of have. */
 
-enum { KEY_X = 100, KEY_INDEX = 200 };                /* keys: map axes by their place in the stack, logical axes from here */
+enum { KEY_X = 100, KEY_INDEX = 200 };                /* map axes: their place in the stack; logical axes: from here */
 
 static Node *arrange(Node *x, const int *have, const int *want)
 {
@@ -64,8 +64,8 @@ bool v_is_index(Value v, Loc at)
     return false;
 }
 
-/* x[before.., n, after..] at index[k..] along `axis` -> [before.., k.., after..]. With nbatch = axis the axes before are shared:
-   index[before.., k..]. A map axis of both is batch; of the index alone, part of the index; of x alone, carried along. */
+/* x[before.., n, after..] at index[k..] along `axis` -> [before.., k.., after..]. With nbatch = axis the axes before are
+   shared: index[before.., k..]. A map axis of both is batch, of the index alone part of the index, of x alone carried along. */
 Value v_gather(Value x, Value index, int axis, int nbatch, Loc at)
 {
     int have[2*MAXDIM], want[2*MAXDIM], hidx[2*MAXDIM], widx[2*MAXDIM], got[3*MAXDIM], end[3*MAXDIM];
@@ -172,7 +172,8 @@ static bool inside(int64_t i, int64_t size, Value base, const char *what, Loc at
     if (i >= -size && i < size) return true;
     error_at(at, "index %lld is outside of %s: it counts from 0 to %lld, or from -%lld to -1", (long long)i, what,
              (long long)size - 1, (long long)size);
-    if (base.loc.line && (base.loc.line != at.line || base.loc.file != at.file)) note_at(base.loc, "this is %s", v_show(base));
+    if (base.loc.line && (base.loc.line != at.line || base.loc.file != at.file))
+        note_at(base.loc, "this is %s", v_show(base));
     return false;
 }
 
@@ -180,7 +181,8 @@ static bool slice_end(Value v, int64_t size, int64_t *i, Loc at)
 {
     if (v.kind == V_ERR) return false;
     if (!known_index(v, i)) {
-        error_at(at, "the ends of a slice are whole numbers known when compiling, not %s; x[i + iota(n)] takes n from i on", v_show(v));
+        error_at(at, "the ends of a slice are whole numbers known when compiling, not %s; x[i + iota(n)] takes n from i on",
+                 v_show(v));
         return false;
     }
     if (*i < 0) *i += size;
@@ -195,14 +197,15 @@ static bool slice_bounds(const Index *ix, int64_t size, const char *what, int64_
     if (ix->has_from && !slice_end(ix->from, size, from, ix->loc)) return false;
     if (ix->has_to && !slice_end(ix->to, size, to, ix->loc)) return false;
     if (*from >= 0 && *to <= size && *from < *to) return true;
-    if (*from >= 0 && *to <= size) error_at(ix->loc, "this slice of %s is empty: it goes from %lld to before %lld", what, (long long)*from, (long long)*to);
-    else error_at(ix->loc, "this slice of %s goes from %lld to before %lld, outside of its %lld", what, (long long)*from, (long long)*to, (long long)size);
+    long long a = *from, b = *to;
+    if (a >= 0 && b <= size) error_at(ix->loc, "this slice of %s is empty: it goes from %lld to before %lld", what, a, b);
+    else error_at(ix->loc, "this slice of %s goes from %lld to before %lld, outside of its %lld", what, a, b, (long long)size);
     return false;
 }
 
 static const char *axis_text(Value x, int axis) { return arena_printf("axis %d of %s", axis, v_dims(x)); }
 
-typedef struct { Value x; int axis; bool gathered; } Cursor;       /* what is left, and the logical axis that comes next */
+typedef struct { Value x; int axis; bool gathered; } Cursor;       /* what is left, and its logical axis that comes next */
 
 static bool take_new(Cursor *c, const Index *ix)
 {

@@ -1,8 +1,9 @@
 /* tensor_product.c: products of Values that are contractions: a @ b, outer, dot.
 
-   A contraction labels the axes of its two operands and of its result. Here a map axis that both operands have is a batch label,
-   one that only one of them has is a free label of that side: so a layer applied to a batch is one product of all its rows with
-   the weights. Labels 1 .. MAXDIM are the map axes by their place in the stack, those of the logical axes follow. */
+   A contraction labels the axes of its two operands and of its result. Here a map axis that both operands have is a batch
+   label, one that only one of them has is a free label of that side: so a layer applied to a batch is one product of all
+   its rows with the weights. Labels 1 .. MAXDIM are the map axes by their place in the stack, those of the logical axes
+   follow. */
 #include <string.h>
 #include "tensor.h"
 
@@ -48,10 +49,11 @@ static bool can_multiply(Value a, Value b, Loc at)
 {
     int ra = v_rank(a), rb = v_rank(b);
     if (ra && rb && (ra != 1 || rb != 1) && ra - rb <= 1 && rb - ra <= 1) return true;
-    if (!ra || !rb) error_at(at, "matrix product of %s and %s: a scalar is multiplied with *", v_dims(a), v_dims(b));
-    else if (ra == 1 && rb == 1) error_at(at, "matrix product of two vectors, %s and %s: use dot(a, b), or outer(a, b)", v_dims(a), v_dims(b));
+    const char *x = v_dims(a), *y = v_dims(b);
+    if (!ra || !rb) error_at(at, "matrix product of %s and %s: a scalar is multiplied with *", x, y);
+    else if (ra == 1 && rb == 1) error_at(at, "matrix product of two vectors, %s and %s: use dot(a, b), or outer(a, b)", x, y);
     else error_at(at, "matrix product of %s and %s: ranks %d and %d must be equal (matrices) or one apart (matrix and vector)",
-                  v_dims(a), v_dims(b), ra, rb);
+                  x, y, ra, rb);
     v_places(a, b, at);
     return false;
 }
