@@ -301,6 +301,8 @@ Test(grad, reductions)
     uint8_t k[1] = {0};
     region_eval(region_new(1, &f, k, 1, &g, k), &t, &out, false, &st);
     for (int i = 0; i < 6; i++) cr_expect_eq(out->f[i], i == 0 ? 2 : 0, "of equals only the first");
+    tensor_free(t);
+    tensor_free(out);
 }
 
 Test(grad, contract)
@@ -499,11 +501,10 @@ Test(grad, learning_to_learn)
 
 /* An objective that reaches through a loop, inside of a loop, and one outside of both: forward loops and their twins
    meet. */
-Test(grad, three_levels)
+static Node *three_levels(Inputs *in)
 {
-    Inputs in = {0};
     int32_t two[] = {2};
-    Node *m = input(&in, SHAPE(2), 0.3, 0.9), *x = input(&in, SHAPE(2, 3, 2), -0.7, 0.7);
+    Node *m = input(in, SHAPE(2), 0.3, 0.9), *x = input(in, SHAPE(2, 3, 2), -0.7, 0.7);
     Node *g[3] = {n_formal(0, F64, 1, two), n_formal(1, F64, 1, two), n_formal(2, F64, 1, two)};
     Node *body[2] = {n_un(OP_TANH, n_bin(OP_ADD, n_bin(OP_MUL, g[0], g[1]), g[2])), n_bin(OP_MUL, g[0], g[0])};
     Node *f[2] = {n_formal(0, F64, 1, two), n_formal(1, F64, 2, (int32_t[]){3, 2})};
@@ -514,7 +515,14 @@ Test(grad, three_levels)
     Node *next = n_bin(OP_SUB, f[0], n_bin(OP_MUL, n_const(F64, 0.2), dw));
     Node *outer[2] = {next, n_out(il, 1)};
     Node *l = loop(2, false, "cx", f, "cs", outer, 2, (Node *[]){m, x});
-    check("three levels", &in, n_bin(OP_ADD, dot(n_out(l, 0), m), n_sum(n_out(l, 1), 7)), 2);
+    return n_bin(OP_ADD, dot(n_out(l, 0), m), n_sum(n_out(l, 1), 7));
+}
+
+Test(grad, three_levels)
+{
+    Inputs in = {0};
+    Node *e = three_levels(&in);
+    check("three levels", &in, e, 2);
 }
 
 /* ---- Marks, stops, dependence. */
@@ -582,6 +590,22 @@ static int count_loops(int nr, Node **result)
     return loops;
 }
 
+/* Two regions of one signature give the same bits. */
+static void same_values(const Inputs *in, const Region *before, const Region *after)
+{
+    Tensor *t[8], *x[9], *y[9];
+    for (int j = 0; j < in->n; j++) {
+        t[j] = tensor_new(F64, in->formal[j]->rank, in->formal[j]->dim);
+        for (int64_t i = 0; i < n_size(in->formal[j]); i++) t[j]->f[i] = uniform(in->lo[j], in->hi[j]);
+    }
+    evaluate(before, t, x);
+    evaluate(after, t, y);
+    for (int k = 0; k < before->nr; k++)
+        for (int64_t i = 0; i < n_size(before->result[k]); i++) cr_expect_eq(x[k]->f[i], y[k]->f[i]);
+    for (int j = 0; j < in->n; j++) tensor_free(t[j]);
+    for (int k = 0; k < before->nr; k++) { tensor_free(x[k]); tensor_free(y[k]); }
+}
+
 Test(grad, merge)
 {
     Inputs in = {0};
@@ -593,13 +617,30 @@ Test(grad, merge)
     uint8_t fk[4] = {0}, rk[5] = {0};
     Region *before = region_new(4, in.formal, fk, 5, res, rk), *after = loops_merge(before);
     cr_expect_eq(count_loops(5, after->result), 2, "the forward loop and its reverse");
-    Tensor *t[4], *x[5], *y[5];
-    for (int j = 0; j < 4; j++) {
-        t[j] = tensor_new(F64, in.formal[j]->rank, in.formal[j]->dim);
-        for (int64_t i = 0; i < n_size(in.formal[j]); i++) t[j]->f[i] = uniform(-1, 1);
+    same_values(&in, before, after);
+}
+
+/* The number of loops at all depths, each body counted where it is used. */
+static int count_all(const Region *r)
+{
+    Node **order;
+    int n = graph_order(r->nr, r->result, &order), loops = 0;
+    for (int i = 0; i < n; i++) {
+        loops += order[i]->op == OP_LOOP;
+        for (int k = 0; k < 2; k++) if (order[i]->a.r[k]) loops += count_all(order[i]->a.r[k]);
     }
-    evaluate(before, t, x);
-    evaluate(after, t, y);
-    for (int j = 0; j < 5; j++)
-        for (int64_t i = 0; i < n_size(res[j]); i++) cr_expect_eq(x[j]->f[i], y[j]->f[i]);
+    return loops;
+}
+
+Test(grad, merge_nested)
+{
+    Inputs in = {0};
+    Node *res[3] = {three_levels(&in)}, *one = n_const(F64, 1);
+    vjp(1, res, &one, 2, in.formal, 0, res + 1);
+    uint8_t fk[2] = {0}, rk[3] = {K_STACK, K_STACK, K_STACK};
+    Region *before = region_new(2, in.formal, fk, 3, res, rk), *after = loops_merge(before);
+    cr_expect_lt(count_all(after), count_all(before));
+    verify_region(after, "merging loops");
+    same_values(&in, before, after);
+    cr_expect(loops_merge(after) == after, "nothing is left to merge");
 }
