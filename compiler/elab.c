@@ -219,6 +219,26 @@ bool scope_find(Scope *s, const char *name, Value *v)
     return b && binding_value(b, v);
 }
 
+/* Names that have a value, only not here. */
+static bool name_elsewhere(Ast *e)
+{
+    static const struct { const char *name, *where; } words[] = {
+        { "step", "in a model's body and in the rules' arguments there" }, { "t", "in a rule" }, { "loss", "below a model's `minimize`" },
+    };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (!strcmp(words[i].name, e->name)) { error_at(e->loc, "'%s' has no value here; it has one %s", e->name, words[i].where); return true; }
+    for (Inst *in = el.inst; in; in = in->parent)
+        for (int i = 0; i < in->def->ninputs; i++)
+            for (int k = 0; in->def->inputs[i]->type && k < in->def->inputs[i]->type->n; k++) {
+                Ast *d = in->def->inputs[i]->type->list[k];
+                if (d->kind != E_NAME || d->name != e->name) continue;
+                error_at(e->loc, "'%s' is known when an item is there, and states are made before; make it a parameter or a const", e->name);
+                note_at(d->loc, "declared here");
+                return true;
+            }
+    return false;
+}
+
 static Value eval_name(Scope *s, Ast *e)
 {
     Value v;
@@ -230,6 +250,7 @@ static Value eval_name(Scope *s, Ast *e)
     if (found) return v;
     const Builtin *b = builtin_find(e->name);
     if (b) return v_def(closure_new(NULL, b, e->loc));
+    if (name_elsewhere(e)) return v_err();
     const char *near = suggestion(s, e->name);
     if (near) error_at(e->loc, "unknown name '%s'; did you mean '%s'?", e->name, near);
     else error_at(e->loc, "unknown name '%s'", e->name);
@@ -633,6 +654,18 @@ static Value eval_call(Scope *s, Ast *e)
     return v_call(f, n, arg, name, loc, e->loc, s);
 }
 
+/* [a, b] of tensors is their stack; numbers known when compiling stay a list (of sizes, of periods) until a tensor is wanted. */
+static bool stacks(Value list)
+{
+    bool tensor = false;
+    for (int i = 0; i < list.n; i++) {
+        Value x = list.elem[i];
+        if (x.kind == V_LIST ? !v_shape(x, &(int){ 0 }, (int32_t[MAXDIM]){ 0 }) : x.kind != V_TENSOR && x.kind != V_NUM) return false;
+        tensor |= x.kind == V_TENSOR || (x.kind == V_LIST && stacks(x));
+    }
+    return tensor;
+}
+
 static Value eval_list(Scope *s, Ast *e)
 {
     if (e->n == 1 && e->list[0]->kind == E_FOR) {         /* [e for ..]: the list itself */
@@ -646,7 +679,8 @@ static Value eval_list(Scope *s, Ast *e)
         v[i] = eval(s, e->list[i]);
         if (v[i].kind == V_ERR) return v[i];
     }
-    return v_list(e->n, v, e->kind == E_TUPLE);
+    Value list = v_list(e->n, v, e->kind == E_TUPLE);
+    return e->kind == E_LIST && stacks(list) ? v_as_tensor(list, e->loc) : list;
 }
 
 static Value eval_number(Ast *e)
