@@ -33,7 +33,7 @@ Entry *entry_close(const char *name, Model *m, int nin, Node **in, const Bind *b
     e->out = NEWN(Bind, nout + 1);
     memcpy(e->out, obind, (size_t)nout * sizeof *obind);
     int ncap = region_close2(nout, out, NULL, k, used, &cap, &e->r, &r1);
-    e->name = name; e->model = m;
+    e->name = name; e->model = m; e->source = used;
     if (ncap > k) { error_at(at, "a value of one step is used outside it"); return NULL; }
     e->id = el.p->entry.n;
     PUSH(el.p->entry, e);
@@ -288,10 +288,7 @@ void stmt_report(Scope *s, Ast *st)
         int errors = error_count();
         if (find_avgs(a->a, &calls)) report_averages(s, &r, calls.n, calls.at);
         else report_mean(s, &r);
-        if (error_count() == errors) {
-            if (a->name && !calls.n) scope_bind(s, a->name, eval_quiet(s, a->a), a->loc);
-            PUSH(el.v->report, r);
-        }
+        if (error_count() == errors) PUSH(el.v->report, r);
     }
 }
 

@@ -307,7 +307,7 @@ static void repeat(Scope *s, Ast *st)
     int start = sc.start;
     int ndflt = sc.dflt.n;
     Default *keep = NEWN(Default, ndflt + 1);
-    memcpy(keep, sc.dflt.at, (size_t)ndflt * sizeof *keep);
+    for (int i = 0; i < ndflt; i++) keep[i] = sc.dflt.at[i];
     if (sc.repeat >= 0) { error_at(st->loc, "a `repeat` does not stand in another one"); return; }
     for (int64_t k = 0; k < n; k++) {
         int errors = error_count();

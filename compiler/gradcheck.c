@@ -114,7 +114,7 @@ static Tensor *state_value(const Inputs *in, int state, uint64_t *seed)
 static Tensor *formal_value(const Inputs *in, const Node *x, int attempt, uint64_t *seed)
 {
     for (int k = 0; k < in->e->r->np; k++) {
-        if (in->e->r->formal[k] != x) continue;
+        if ((in->e->source ? in->e->source[k] : in->e->r->formal[k]) != x) continue;
         Bind b = in->e->in[k];
         Tensor *t = b.kind == B_STATE ? state_value(in, b.index, seed) : NULL;
         if (t) return t;

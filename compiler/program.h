@@ -21,6 +21,7 @@ typedef struct Entry {
     const char *name;            /* "Nested.train.100", unique; becomes the function's name */
     Region *r;                   /* all kinds K_CAPTURE in, K_STACK out (kinds carry no meaning here); shapes as seen by the runtime */
     Bind *in, *out;              /* r->np, r->nr of them */
+    Node **source;               /* r->np: what each formal is called in the objectives' nodes; NULL: the formals themselves */
     int id;                      /* position in Program.entry */
     struct Model *model;         /* or NULL */
     /* filled by emit (0 before): */
