@@ -226,7 +226,7 @@ static void train_step(Run *r, Train *t)
     bool last = d->until >= 0 || (d->epochs ? r->items + read >= t->limit : r->k + 1 >= t->steps);
     levels_before(r, t->in, last);
     call_step(r, d, t->in, &t->feed, count, *t->pos, t->in->steps + 1);
-    levels_after(r, t->in, last);
+    levels_after(r, t->in);
     *t->pos += read;
     r->items += read;
     r->k++;
@@ -299,7 +299,7 @@ static void test_batches(Run *r, const Do *d, Instance *in, Feed *f)
             levels_before(r, in, last);
         call_step(r, d, in, f, count, r->items, in->steps);
         if (d->learning)
-            levels_after(r, in, last);
+            levels_after(r, in);
         r->items += read;
         r->k++;
         progress_tick(r, d, r->k, r->items, mean_loss(r));

@@ -33,19 +33,22 @@ void levels_born(Run *r, Instance *in)
     }
 }
 
-static bool due(const Run *r, const Instance *in, const State *s, bool last, int done)
+static bool due(const Run *r, const Instance *in, const State *s, bool last)
 {
-    if (!tracked(s))
-        return false;
-    return s->every > 1 ? (items_seen(r, in, s) + 1 - done) % s->every == 0 : last || s->every < 1;
+    return tracked(s) && (s->every > 1 ? (items_seen(r, in, s) + 1) % s->every == 0 : last || s->every < 1);
 }
 
 void levels_before(Run *r, Instance *in, bool last)
 {
     const Model *m = &r->desc.model[in->model];
-    for (int i = 0; i < m->nstate; i++)
-        if (due(r, in, &m->state[i], last, 0))
-            memcpy(r->before + m->state[i].offset, in->state + m->state[i].offset, m->state[i].shape.bytes);
+    for (int i = 0; i < m->nstate; i++) {
+        const State *s = &m->state[i];
+        r->seen[i] = -1;
+        if (!due(r, in, s, last))
+            continue;
+        memcpy(r->before + s->offset, in->state + s->offset, s->shape.bytes);
+        r->seen[i] = items_seen(r, in, s);
+    }
 }
 
 static double distance(const Shape *s, const void *a, const void *b)
@@ -60,16 +63,16 @@ static double distance(const Shape *s, const void *a, const void *b)
     return sqrt(sum);
 }
 
-void levels_after(Run *r, Instance *in, bool last)
+void levels_after(Run *r, Instance *in)
 {
     const Model *m = &r->desc.model[in->model];
+    bool test = r->desc.todo[r->pc].kind == DO_TEST;     /* moves only some states */
     for (int i = 0; i < m->nstate; i++) {
         const State *s = &m->state[i];
-        int done = s->count >= 0;                /* its counter has gone on; in->steps has not yet */
-        if (!due(r, in, s, last, done))
+        if (r->seen[i] < 0 || (s->count >= 0 && items_seen(r, in, s) == r->seen[i]))
             continue;
         double size = distance(&s->shape, r->before + s->offset, in->state + s->offset);
-        if (size != 0 || s->every >= 1)
+        if (size != 0 || (s->every >= 1 && (s->count >= 0 || !test)))
             in->update[i] = size;
     }
 }

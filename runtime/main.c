@@ -110,7 +110,7 @@ static bool set_stream(Run *r, const char *name, const char *value)
             n += *p == ',';
         if (n != s->npath)
             rt_usage("--%s: %d file%s, but the stream has %d", name, n, n > 1 ? "s" : "", s->npath);
-        char *copy = rt_strdup(value), *at = copy;
+        char *at = s->given = rt_strdup(value);
         for (int k = 0; k < n; k++) {
             char *comma = strchr(at, ',');
             if (comma)
@@ -155,10 +155,9 @@ static bool read_arguments(Run *r, int argc, char **argv)
         }
         if (strncmp(arg, "--", 2) != 0 || !arg[2])
             rt_usage("'%s' is no option and no command; --help lists all", arg);
-        char *name = rt_strdup(arg + 2), *equals = strchr(name, '=');
-        const char *value = equals ? equals + 1 : NULL;
-        if (equals)
-            *equals = 0;
+        const char *equals = strchr(arg, '='), *value = equals ? equals + 1 : NULL;
+        char name[128];
+        snprintf(name, sizeof name, "%.*s", (int)(equals ? equals - arg - 2 < 127 ? equals - arg - 2 : 127 : 127), arg + 2);
         int o = find_option(name);
         bool takes = o < 0 || options[o].value;
         if (!takes && value)
@@ -261,6 +260,7 @@ static void allocate(Run *r)
     r->values = rt_alloc(sizeof(double) * reports);
     r->step_values = rt_alloc(sizeof(double) * reports);
     r->before = rt_alloc(bytes);
+    r->seen = rt_alloc(sizeof *r->seen * states);
     r->snapshot = rt_alloc(bytes);
     r->snapshot_update = rt_alloc(sizeof(double) * states);
     r->inst = rt_alloc(sizeof *r->inst * (size_t)d->ninst);

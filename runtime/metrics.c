@@ -35,9 +35,9 @@ void metrics_sync(Run *r)
 {
     if (!r->metrics)
         return;
-    long at = fflush(r->metrics) == 0 ? ftell(r->metrics) : -1;
     if (fflush(r->metrics) != 0)
         failed(r);
+    long at = ftell(r->metrics);
     if (at > 0)                                  /* a pipe has no length */
         r->metrics_at = at;
 }

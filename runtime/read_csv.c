@@ -151,7 +151,7 @@ static void csv_open(Stream *s, const Desc *d)
     int64_t need = 0, cap = 0;
     if (s->npath != 1)
         stream_fail(s, "csv reads one file, not %d", s->npath);
-    const char *path = stream_file(d, s->path[0]);
+    const char *path = s->path[0] = stream_file(d, s->path[0]);
     unsigned char *bytes = file_read(path, &n, &err);
     if (!bytes)
         stream_fail(s, "%s", err.text);

@@ -81,7 +81,8 @@ static void idx_open(Stream *s, const Desc *d)
         stream_fail(s, "%d files for %d fields: idx reads one file per field", s->npath, s->nfield);
     Part *part = s->own = rt_alloc(sizeof *part * (size_t)s->nfield);
     for (int k = 0; k < s->nfield; k++) {
-        int64_t n = open_part(s, stream_file(d, s->path[k]), &s->field[k], &part[k]);
+        s->path[k] = stream_file(d, s->path[k]);
+        int64_t n = open_part(s, s->path[k], &s->field[k], &part[k]);
         if (k && n != s->count)
             stream_fail(s, "%s has %lld items, %s has %lld", s->path[0], (long long)s->count, s->path[k], (long long)n);
         s->count = n;

@@ -10,7 +10,7 @@ static void text_open(Stream *s, const Desc *d)
         stream_fail(s, "text reads one file, not %d", s->npath);
     if (s->nfield != 1 || s->field[0].shape.count != 1)
         stream_fail(s, "text has one field, a byte");
-    const char *path = stream_file(d, s->path[0]);
+    const char *path = s->path[0] = stream_file(d, s->path[0]);
     s->own = file_read(path, &n, &err);
     if (!s->own)
         stream_fail(s, "%s", err.text);

@@ -120,7 +120,8 @@ enum { ENDLESS = -1 };
 struct Stream {
     const Reader *reader;
     const char *name, *def, *line;   /* def: readers: what --DEF PATH calls it */
-    int npath; const char **path;
+    int npath; const char **path;    /* as written, then as found */
+    char *given;                 /* by the command line, holds the paths */
     int nfield; Field *field;
     int nsrc; int *src;
     double *weight;
@@ -202,7 +203,8 @@ typedef struct {
     /* for the run only */
     FILE *metrics;
     double *acc, *values, *step_values;      /* a step's accumulators; reports */
-    char *before;                /* an instance before a step (levels.c) */
+    char *before;                /* an instance before a step (levels.c) ... */
+    int64_t *seen;               /* ... and, for states that may be due, the items they had seen; -1: not due */
     char *snapshot;              /* an instance before a test */
     double *snapshot_update;
 } Run;
@@ -220,7 +222,7 @@ uint64_t run_seed(const Run *r);
 /* ---- levels.c: what moved, and by how much */
 void levels_born(Run *r, Instance *in);
 void levels_before(Run *r, Instance *in, bool last);       /* before a step; last: perhaps the last of its train */
-void levels_after(Run *r, Instance *in, bool last);
+void levels_after(Run *r, Instance *in);
 int64_t level_updates(const Run *r, const Instance *in, int state);
 void levels_table(const Run *r, FILE *to);
 void levels_summary(Run *r);                               /* to the metrics */
