@@ -73,6 +73,32 @@ int list_items(Value v, Value **items, Loc at)
     return -1;
 }
 
+/* What `for names in over` runs through. `for (a, b) in (A, B)` walks lists and tensors together; a tuple of tuples is taken apart. */
+int walk_items(Value over, int names, Value **items, Loc at)
+{
+    bool together = over.kind == V_LIST && over.tuple && names > 1 && over.n == names;
+    for (int i = 0; together && i < over.n; i++) together = over.elem[i].kind == V_TENSOR || (over.elem[i].kind == V_LIST && !over.elem[i].tuple);
+    if (!together) return list_items(over, items, at);
+    int n = -1;
+    for (int i = 0; i < names; i++) {
+        int rank = 0, k = over.elem[i].n;
+        int32_t dim[MAXDIM];
+        if (over.elem[i].kind == V_TENSOR) {
+            if (v_shape(over.elem[i], &rank, dim) && !rank) { error_at(at, "a scalar has no rows to go through"); return -1; }
+            k = dim[0];
+        }
+        if (n >= 0 && k != n) { error_at(at, "lists of %d and %d elements are not walked together", n, k); return -1; }
+        n = k;
+    }
+    *items = NEWN(Value, n + 1);
+    for (int k = 0; k < n; k++) {
+        Value *e = NEWN(Value, names);
+        for (int i = 0; i < names; i++) e[i] = v_index(over.elem[i], 1, &(Index){ IX_AT, .at = v_int(k), .loc = at }, at);
+        (*items)[k] = v_list(names, e, true);
+    }
+    return n;
+}
+
 /* ---- scopes */
 
 Scope *scope_new(Scope *parent, Loc at)
@@ -442,7 +468,7 @@ static Value eval_for(Scope *s, Ast *e)
         return v;
     }
     Value *it = NULL;
-    int n = list_items(over, &it, e->b->loc);
+    int n = walk_items(over, e->nnames, &it, e->b->loc);
     if (n < 0) return v_err();
     Value *out = NEWN(Value, n + 1);
     for (int i = 0; i < n; i++) {
@@ -464,7 +490,7 @@ static Value eval_range(Scope *s, Ast *e)
     int n = y < x ? 0 : (int)(y - x + 1);
     Value *v = NEWN(Value, n + 1);
     for (int i = 0; i < n; i++) v[i] = v_int(x + i);
-    return v_list(n, v, true);
+    return v_list(n, v, false);
 }
 
 static Value eval_index(Scope *s, Ast *e)
@@ -733,7 +759,7 @@ static void exec_for(Scope *s, Ast *st, Value *last, bool *done)
 {
     Value over = eval(s, st->a), *it = NULL;
     if (over.kind == V_INST) over = inst_tuple(over.inst, st->a->loc);
-    int n = list_items(over, &it, st->a->loc);
+    int n = walk_items(over, st->nnames, &it, st->a->loc);
     for (int i = 0; i < n && !*done; i++) {
         int errors = error_count();
         bind_names(s, st->names, st->nnames, st->tuple, it[i], st->loc);

@@ -282,7 +282,7 @@ static void push_vars(Scope *s, Ast *st)
 static void loop(Scope *s, Ast *st)
 {
     Value *it = NULL;
-    int n = list_items(eval(s, st->a), &it, st->a->loc), depth = sc.var.n;
+    int n = walk_items(eval(s, st->a), st->nnames, &it, st->a->loc), depth = sc.var.n;
     for (int i = 0; i < n; i++) {
         int errors = error_count();
         Value v = instantiate(it[i], NULL, st->loc);
