@@ -1,9 +1,12 @@
-/* algebra.c: simplify(x): a node that equals x and is simpler, or NULL. node() calls it on every new node, so that constant
-   folding and the rules below need no pass. Each operation has one function of rules; they look one operand deep.
+/* algebra.c: simplify(x): a node that equals x and is simpler, or NULL. node() calls it on every new node, so that
+   constant folding and the rules below need no pass. Each operation has one function of rules; they look one operand
+   deep.
    Rules keep results to the bit, except these:
-   - zeros are structural: x * 0 is 0 and x + 0 is x, whatever x is (0 * inf, -0 + 0), as a missing gradient or weight means "nothing";
+   - zeros are structural: x * 0 is 0 and x + 0 is x, whatever x is (0 * inf, -0 + 0), as a missing gradient or
+     weight means "nothing";
    - a sum of equal numbers is a product, and sums merge: equal to rounding;
-   - x ^ 2, x ^ 3, x ^ 0.5, x ^ -1 are products, roots and quotients: equal to rounding, and sqrt(-0) is -0 where pow gives 0.
+   - x ^ 2, x ^ 3, x ^ 0.5, x ^ -1 are products, roots and quotients: equal to rounding, and sqrt(-0) is -0 where pow
+     gives 0.
    min and max keep their operand order: at a tie the gradient goes to the first. */
 #include "ops.h"
 #include <math.h>
@@ -29,7 +32,8 @@ static Node *resplat(const Node *c, int rank, const int32_t *dim)   /* the same 
 }
 
 /* ---- folding */
-static Node *fold(const Node *x)                           /* all operands are splats: compute one element in the node's own type */
+/* all operands are splats: compute one element in the node's own type */
+static Node *fold(const Node *x)
 {
     Tensor t[5], *in[4];
     double f[5];
@@ -53,6 +57,11 @@ static Node *fold(const Node *x)                           /* all operands are s
     return node(OP_CONST, x->dt, x->rank, x->dim, 0, NULL, &a, x->loc);
 }
 
+static bool same_bcast(const Node *a, const Node *b)
+{
+    return !memcmp(a->a.map, b->a.map, sizeof a->a.map) && same_shape(a->in[0], b->in[0]);
+}
+
 /* An operation on values that are all broadcast alike is done before the broadcast. */
 static Node *before_bcast(const Node *x)
 {
@@ -62,7 +71,7 @@ static Node *before_bcast(const Node *x)
         const Node *y = x->in[j];
         if (y->op == OP_BCAST && !b)
             b = y;
-        else if (y->op == OP_BCAST ? memcmp(y->a.map, b->a.map, sizeof b->a.map) || !same_shape(y->in[0], b->in[0]) : !splat(y))
+        else if (y->op == OP_BCAST ? !same_bcast(y, b) : !splat(y))
             return NULL;
     }
     if (!b || x->op == OP_BITS)
@@ -140,7 +149,11 @@ static Node *rule_mul(const Node *x)
     return ordered(x);
 }
 
-static Node *rule_div(const Node *x) { return is(x->in[1], 1) ? x->in[0] : isf(x->in[1], -1) ? un(OP_NEG, x->in[0]) : NULL; }
+static Node *rule_div(const Node *x)
+{
+    return is(x->in[1], 1) ? x->in[0] : isf(x->in[1], -1) ? un(OP_NEG, x->in[0]) : NULL;
+}
+
 static Node *rule_idiv(const Node *x) { return is(x->in[1], 1) && !dt_float(x->dt) ? x->in[0] : NULL; }
 static Node *rule_mod(const Node *x) { return is(x->in[1], 1) && !dt_float(x->dt) ? like(x, 0) : NULL; }
 static Node *rule_same(const Node *x) { return x->in[0] == x->in[1] ? x->in[0] : NULL; }
@@ -171,7 +184,8 @@ static Node *rule_compare(const Node *x)
     return x->op == OP_EQ ? ordered(x) : NULL;
 }
 
-static Node *rule_logic(const Node *x)                     /* AND: true vanishes, false decides; OR: the other way round */
+/* AND: true vanishes, false decides; OR: the other way round */
+static Node *rule_logic(const Node *x)
 {
     int neutral = x->op == OP_AND;
     for (int i = 0; i < 2; i++)
@@ -219,7 +233,7 @@ static bool identity_map(const Node *x)
     return true;
 }
 
-/* The operand's axes in the order in which the result has them: BCAST itself keeps order, a PERM before it changes it. */
+/* BCAST keeps the order of the operand's axes; where the result has another, a PERM comes before it. */
 static Node *sorted_bcast(const Node *x)
 {
     int8_t perm[MAXDIM], map[MAXDIM];
@@ -314,7 +328,8 @@ static Node *slice_of_bcast(const Node *x, const Node *a)
 
 static Node *slice_of_concat(const Node *x, const Node *a)   /* within one piece */
 {
-    int32_t start[MAXDIM], at = 0, ax = a->a.axis, first = x->a.start[ax], last = first + x->a.step[ax] * (x->dim[ax] - 1);
+    int32_t start[MAXDIM], at = 0, ax = a->a.axis, first = x->a.start[ax];
+    int32_t last = first + x->a.step[ax] * (x->dim[ax] - 1);
     memcpy(start, x->a.start, sizeof start);
     for (int i = 0; i < a->nin; at += a->in[i++]->dim[ax]) {
         int32_t end = at + a->in[i]->dim[ax];
@@ -468,7 +483,8 @@ static Node *rule_reduce(const Node *x)
 static Node *rule_argmax(const Node *x) { return splat(x->in[0]) || x->in[0]->dim[x->a.axis] == 1 ? like(x, 0) : NULL; }
 
 /* ---- contract. An operand is worked on with its labels: views are absorbed, labels that it has alone are summed,
-   what it is only broadcast along is dropped. What remains is multiplied, and stretched along labels that none has any more. */
+   what it is only broadcast along is dropped. What remains is multiplied, and stretched along labels that none has
+   any more. */
 typedef struct { Node *x; int8_t l[MAXDIM]; } Side;
 
 static int find(const int8_t *l, int n, int label)
@@ -533,7 +549,8 @@ static double repeats(const Node *x, const Side *s, unsigned summed)
     return count;
 }
 
-/* Nothing is summed, and one operand has all axes of the result (rank of them): a product of elements, not of matrices. */
+/* Nothing is summed, and one operand has all axes of the result (rank of them): elements are multiplied, not
+   matrices. */
 static bool elementwise(const Side *s, int rank, const int8_t *lo)
 {
     for (int j = 0; j < 2; j++)
@@ -642,8 +659,10 @@ static Node *(*const rule[NOPS])(const Node *) = {
     [OP_MIN] = rule_same, [OP_MAX] = rule_same, [OP_IDIV] = rule_idiv, [OP_MOD] = rule_mod,
     [OP_LT] = rule_compare, [OP_LE] = rule_compare, [OP_EQ] = rule_compare, [OP_AND] = rule_logic, [OP_OR] = rule_logic,
     [OP_SELECT] = rule_select, [OP_BCAST] = rule_bcast, [OP_PERM] = rule_perm, [OP_RESHAPE] = rule_reshape,
-    [OP_SLICE] = rule_slice, [OP_PAD] = rule_pad, [OP_WINDOW] = rule_window, [OP_FOLD] = rule_fold, [OP_CONCAT] = rule_concat,
-    [OP_SCATTER] = rule_zero, [OP_CUMSUM] = rule_zero, [OP_SUM] = rule_reduce, [OP_MAXR] = rule_reduce, [OP_ARGMAX] = rule_argmax,
+    [OP_SLICE] = rule_slice, [OP_PAD] = rule_pad, [OP_WINDOW] = rule_window, [OP_FOLD] = rule_fold,
+    [OP_CONCAT] = rule_concat,
+    [OP_SCATTER] = rule_zero, [OP_CUMSUM] = rule_zero, [OP_SUM] = rule_reduce, [OP_MAXR] = rule_reduce,
+    [OP_ARGMAX] = rule_argmax,
     [OP_CONTRACT] = rule_contract, [OP_OUT] = rule_out, [OP_STOP] = rule_stop,
 };
 

@@ -1,10 +1,19 @@
-/* builders.c: the builders of graph.h: each fills in attributes and calls node(). Shapes must be right; node() aborts otherwise. */
+/* builders.c: the builders of graph.h: each fills in attributes and calls node(). Shapes must be right; node()
+   aborts otherwise. */
 #include "ops.h"
 #include <string.h>
 
-static Node *make(Op op, int nin, Node *const *in, const Attr *a) { return node(op, NDT, 0, NULL, nin, in, a, (Loc){ 0 }); }
+static Node *make(Op op, int nin, Node *const *in, const Attr *a)
+{
+    return node(op, NDT, 0, NULL, nin, in, a, (Loc){ 0 });
+}
+
 static Node *make1(Op op, Node *x, const Attr *a) { return make(op, 1, &x, a); }
-static Node *leaf(Op op, Dt dt, int rank, const int32_t *dim, const Attr *a) { return node(op, dt, rank, dim, 0, NULL, a, (Loc){ 0 }); }
+
+static Node *leaf(Op op, Dt dt, int rank, const int32_t *dim, const Attr *a)
+{
+    return node(op, dt, rank, dim, 0, NULL, a, (Loc){ 0 });
+}
 
 /* ---- leaves */
 static Node *constant(Dt dt, double f, int64_t i, int rank, const int32_t *dim)
@@ -13,7 +22,11 @@ static Node *constant(Dt dt, double f, int64_t i, int rank, const int32_t *dim)
     return leaf(OP_CONST, dt, rank, dim, &a);
 }
 
-Node *n_splat(Dt dt, double v, int rank, const int32_t *dim) { return constant(dt, v, dt_float(dt) ? 0 : (int64_t)v, rank, dim); }
+Node *n_splat(Dt dt, double v, int rank, const int32_t *dim)
+{
+    return constant(dt, v, dt_float(dt) ? 0 : (int64_t)v, rank, dim);
+}
+
 Node *n_const(Dt dt, double v) { return n_splat(dt, v, 0, NULL); }
 Node *n_iconst(Dt dt, int64_t v) { return constant(dt, (double)v, v, 0, NULL); }
 Node *n_zeros_like(Node *x) { return n_splat(x->dt, 0, x->rank, x->dim); }
@@ -113,7 +126,10 @@ Node *n_perm(Node *x, const int8_t *map)
     return make1(OP_PERM, x, &a);
 }
 
-Node *n_reshape(Node *x, int rank, const int32_t *dim) { return node(OP_RESHAPE, x->dt, rank, dim, 1, &x, NULL, (Loc){ 0 }); }
+Node *n_reshape(Node *x, int rank, const int32_t *dim)
+{
+    return node(OP_RESHAPE, x->dt, rank, dim, 1, &x, NULL, (Loc){ 0 });
+}
 
 static Node *ranged(Op op, Node *x, int rank, const int32_t *dim, const int32_t *start, const int32_t *step)
 {

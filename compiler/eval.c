@@ -1,7 +1,8 @@
-/* eval.c: the reference evaluator: a region's nodes one after another, each straight from its row, in doubles and int64s.
-   Per region it keeps a plan: the order of nodes, a buffer for each, and their operands' buffers; constants are computed once.
-   A plan is not re-entrant, and need not be: a region cannot contain itself. Views that change no order (RESHAPE, MARK, STOP)
-   and the results of LOOP and COND share their operand's buffer. */
+/* eval.c: the reference evaluator: a region's nodes one after another, each straight from its row, in doubles and
+   int64s.
+   Per region it keeps a plan: the order of nodes, a buffer for each, and their operands' buffers; constants
+   are computed once. A plan is not re-entrant, and need not be: a region cannot contain itself. Views that change no
+   order (RESHAPE, MARK, STOP) and the results of LOOP and COND share their operand's buffer. */
 #include "ops.h"
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,8 @@ typedef struct {
     Tensor *in_one[3], **in;     /* operands' tensors */
     Tensor *out;                 /* LOOP, COND: their results, one per result of the region */
     Plan *sub[2];
-    bool alias, leaf, given;     /* shares its operand's buffer; computed when the plan was made; value set by the caller */
+    /* shares its operand's buffer; computed when the plan was made; value set by the caller */
+    bool alias, leaf, given;
     bool varies;                 /* in a loop: depends on the index, an item or a carry */
     const Tensor *value;         /* given */
 } Step;
@@ -225,7 +227,8 @@ static void plan_free(Plan *p)
         if (kind == K_CARRY)
             free_buffer(&p->spare[i]);
     }
-    free(p->formal), free(p->result), free(p->arg), free(p->res), free(p->item), free(p->spare), free(p->step), free(p->t);
+    free(p->formal), free(p->result), free(p->arg), free(p->res);
+    free(p->item), free(p->spare), free(p->step), free(p->t);
     free(p);
 }
 
@@ -284,7 +287,8 @@ static void run_cond(Step *s, EvalStatus *st)
     for (int i = 0; i < b->np; i++)
         bind_formal(b, i, s->in[i + 1], 0);
     run(b, true, st);
-    for (int k = 0; k < b->nr; k++)                        /* copied: another COND may have the same region, hence the same plan */
+    /* copied: another COND may have the same region, hence the same plan */
+    for (int k = 0; k < b->nr; k++)
         copy(&s->out[k], 0, b->res[k]);
 }
 
@@ -365,7 +369,8 @@ static void run_out(const Plan *p, const Step *s, Tensor *t)
     share(t, &from->out[s->x->a.k], 0);
 }
 
-static void run(Plan *p, bool all, EvalStatus *st)         /* not all: only what varies from one iteration to the next */
+/* not all: only what varies from one iteration to the next */
+static void run(Plan *p, bool all, EvalStatus *st)
 {
     for (int j = 0; j < p->n; j++) {
         Step *s = &p->step[j];
@@ -394,7 +399,8 @@ static void run(Plan *p, bool all, EvalStatus *st)         /* not all: only what
     }
 }
 
-/* Values given to nodes: their steps share the caller's tensors for this run. A step's own buffer is put aside and back. */
+/* Values given to nodes: their steps share the caller's tensors for this run. A step's own buffer is put aside and
+   back. */
 static Tensor *give(Plan *p, int n, Node *const *x, Tensor *const *value)
 {
     Tensor *own = calloc((size_t)p->n + 1, sizeof *own);
@@ -418,8 +424,8 @@ static void take_back(Plan *p, Tensor *own)
     free(own);
 }
 
-void region_eval_with(const Region *r, Tensor *const *in, Tensor **out, bool round, EvalStatus *st, int n, Node *const *x,
-                      Tensor *const *value)
+void region_eval_with(const Region *r, Tensor *const *in, Tensor **out, bool round, EvalStatus *st, int n,
+                      Node *const *x, Tensor *const *value)
 {
     EvalStatus unseen = { 0 };
     Plan *p = plan_of(r, round);

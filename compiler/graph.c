@@ -1,8 +1,8 @@
-/* graph.c: nodes and regions. node() is the only constructor: it clears the attributes that an operation does not have, infers
-   type and shape from its row, lets algebra.c replace the node by a simpler one, and otherwise returns the one node that is
-   equal (hash-consing).
-   Guarantees: equal nodes are equal pointers; operands have smaller ids; regions inside LOOP and COND are equal pointers if equal.
-   Nothing iterates over a table keyed by addresses, so output does not depend on where memory lies. */
+/* graph.c: nodes and regions. node() is the only constructor: it clears the attributes that an operation does not
+   have, infers type and shape from its row, lets algebra.c replace the node by a simpler one, and otherwise returns
+   the one node that is equal (hash-consing).
+   Guarantees: equal nodes are equal pointers; operands have smaller ids; regions inside LOOP and COND are equal
+   pointers if equal. Nothing iterates over a table keyed by addresses: output does not depend on where memory lies. */
 #include "ops.h"
 #include <stdlib.h>
 #include <string.h>
@@ -18,23 +18,36 @@ void graph_fail(const Node *x, const char *what)
     for (int i = 0; i < x->nin; i++)
         fprintf(stderr, "    operand %d: %s %s\n", i, op_row[x->in[i]->op].name, node_type(x->in[i]));
     if (x->loc.line)
-        fprintf(stderr, "    made at %s:%u:%u\n", source_name(x->loc.file), (unsigned)x->loc.line, (unsigned)x->loc.col);
+        fprintf(stderr, "    made at %s:%u:%d\n", source_name(x->loc.file), (unsigned)x->loc.line, x->loc.col);
     abort();
 }
 
 int64_t graph_uid(void) { return ++next_uid; }
 
 /* ---- hashing */
-static uint32_t mix(uint32_t h, const void *p, size_t n)   /* FNV-1a */
+static uint64_t mix_word(uint64_t h, uint64_t w)
 {
-    for (const unsigned char *c = p; n--; c++)
-        h = (h ^ *c) * 16777619u;
+    h = (h ^ w) * 0x9E3779B97F4A7C15u;
+    return h ^ h >> 32;
+}
+
+static uint64_t mix(uint64_t h, const void *p, size_t n)   /* eight bytes at a time */
+{
+    const unsigned char *c = p;
+    for (uint64_t w; n; c += sizeof w) {
+        size_t take = n < sizeof w ? n : sizeof w;
+        w = 0;
+        memcpy(&w, c, take);
+        h = mix_word(h, w);
+        n -= take;
+    }
     return h;
 }
 
 static size_t data_size(const Node *x) { return (size_t)n_size(x) * (size_t)dt_size(x->dt); }
 
-static Attr identity(const Node *x)                        /* what counts of the attributes: not the place of a gather, not an address */
+/* what counts of the attributes: not the place of a gather, not an address */
+static Attr identity(const Node *x)
 {
     Attr a;
     memcpy(&a, &x->a, sizeof a);
@@ -47,17 +60,15 @@ static Attr identity(const Node *x)                        /* what counts of the
 static uint32_t node_hash(const Node *x)
 {
     Attr a = identity(x);
-    uint32_t h = mix(2166136261u, &x->op, sizeof x->op), ids;
-    h = mix(h, &x->dt, sizeof x->dt);
+    uint64_t h = mix_word(x->op, (uint64_t)x->dt << 8 | x->rank);
     h = mix(h, x->dim, sizeof(int32_t) * x->rank);
-    h = mix(h, &a, sizeof a);
+    if (op_row[x->op].attrs)
+        h = mix(h, &a, sizeof a);
     if (x->op == OP_DATA)
         h = mix(h, x->a.data, data_size(x));
-    for (int i = 0; i < x->nin; i++) {
-        ids = x->in[i]->id;
-        h = mix(h, &ids, sizeof ids);
-    }
-    return h;
+    for (int i = 0; i < x->nin; i++)
+        h = mix_word(h, x->in[i]->id);
+    return (uint32_t)h;
 }
 
 static bool node_equal(const Node *x, const Node *y)
@@ -120,7 +131,8 @@ void graph_reset(void)
 }
 
 /* ---- node() */
-static void take_range(Attr *to, const Attr *a, int rank, const int32_t *len)   /* one element or none: the step says nothing */
+/* one element or none: the step says nothing */
+static void take_range(Attr *to, const Attr *a, int rank, const int32_t *len)
 {
     for (int i = 0; i < rank; i++) {
         to->start[i] = len[i] ? a->start[i] : 0;
@@ -178,8 +190,10 @@ Node *node(Op op, Dt dt, int rank, const int32_t *dim, int nin, Node *const *in,
     const char *bad = op_row[op].infer(&x);
     if (bad)
         graph_fail(&x, bad);
+    for (int i = x.rank; i < MAXDIM; i++)
+        x.dim[i] = 0;
     Node *y = simplify(&x);
-    if (y && (!same_type(&x, y)))
+    if (y && !same_type(&x, y))
         graph_fail(&x, "algebra changed its type");
     return y ? y : cons(&x);
 }
@@ -215,8 +229,9 @@ static bool same_bytes(const void *a, const void *b, size_t n) { return !n || !m
 static bool region_equal(const Region *a, const Region *b)
 {
     size_t np = (size_t)a->np, nr = (size_t)a->nr;
-    return a->np == b->np && a->nr == b->nr && same_bytes(a->fkind, b->fkind, np) && same_bytes(a->rkind, b->rkind, nr) &&
-           same_bytes(a->formal, b->formal, np * sizeof(Node *)) && same_bytes(a->result, b->result, nr * sizeof(Node *));
+    return a->np == b->np && a->nr == b->nr &&
+           same_bytes(a->fkind, b->fkind, np) && same_bytes(a->formal, b->formal, np * sizeof(Node *)) &&
+           same_bytes(a->rkind, b->rkind, nr) && same_bytes(a->result, b->result, nr * sizeof(Node *));
 }
 
 /* The one private copy of an equal region that LOOP and COND refer to, so that equal loops are equal nodes. */
@@ -259,13 +274,16 @@ int graph_order(int nr, Node *const *result, Node ***order)
             PUSH(todo, x->in[i]);
     }
     free(mark);
-    if (seen.n)
-        qsort(seen.at, (size_t)seen.n, sizeof *seen.at, by_id);   /* operands are older, so order of birth is an order of evaluation */
+    if (seen.n)                                            /* operands are older: order of birth is one of evaluation */
+        qsort(seen.at, (size_t)seen.n, sizeof *seen.at, by_id);
     *order = seen.at;
     return seen.n;
 }
 
-static Node *rebuild(const Node *x, Node *const *in) { return node(x->op, x->dt, x->rank, x->dim, x->nin, in, &x->a, x->loc); }
+static Node *rebuild(const Node *x, Node *const *in)
+{
+    return node(x->op, x->dt, x->rank, x->dim, x->nin, in, &x->a, x->loc);
+}
 
 /* Operands of x after the map; true if one differs. */
 static bool mapped_operands(const Node *x, const PtrMap *to, Node **in)
@@ -387,7 +405,8 @@ static Region *closed(int nr, Node *const *res, int np, Node *const *from, Node 
     return r;
 }
 
-int region_close2(int nr, Node *const *res0, Node *const *res1, int ncut, Node *const *cut, Node ***cap, Region **r0, Region **r1)
+int region_close2(int nr, Node *const *res0, Node *const *res1, int ncut, Node *const *cut, Node ***cap,
+                  Region **r0, Region **r1)
 {
     int nres = res1 ? 2 * nr : nr;
     Node **all = NEWN(Node *, nres + 1), **outer;
@@ -419,10 +438,12 @@ void sites_reset(void)
     nsites = sites_cap = 0;
 }
 
+static bool same_place(Loc a, Loc b) { return a.file == b.file && a.line == b.line && a.col == b.col; }
+
 int site_add(Loc loc, const char *what)
 {
     for (int i = nsites - 1; i >= 0; i--)
-        if (site[i].loc.file == loc.file && site[i].loc.line == loc.line && site[i].loc.col == loc.col && !strcmp(site[i].what, what))
+        if (same_place(site[i].loc, loc) && !strcmp(site[i].what, what))
             return i;
     if (nsites == sites_cap) {
         sites_cap = sites_cap ? 2 * sites_cap : 64;

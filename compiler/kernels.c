@@ -1,5 +1,6 @@
-/* kernels.c: what each operation computes, on dense tensors of doubles and int64s. Written to be read: this is the definition
-   that emitted code is tested against. Only contract is arranged for speed (packed operands, contiguous inner loops).
+/* kernels.c: what each operation computes, on dense tensors of doubles and int64s. Written to be read: this is the
+   definition that emitted code is tested against. Only contract is arranged for speed (packed operands, contiguous
+   inner loops).
    Requires: out has the node's type and shape. Guarantees: every element of out is written. */
 #include "ops.h"
 #include "philox.h"
@@ -12,11 +13,13 @@
 #define x a[i_]
 #define y b[i_]
 #define FF(name, E) void ff_##name(int64_t n, double *o, const double *a, const double *b) { (void)b; EACH(o, n, E); }
-#define II(name, E) void ii_##name(int64_t n, int64_t *o, const int64_t *a, const int64_t *b) { (void)b; EACH(o, n, E); }
+#define II(name, E) void ii_##name(int64_t n, int64_t *o, const int64_t *a, const int64_t *b) \
+    { (void)b; EACH(o, n, E); }
 #define FI(name, E) void fi_##name(int64_t n, int64_t *o, const double *a, const double *b) { EACH(o, n, E); }
 #define U(e) ((uint64_t)(e))
 
-/* Division of integers rounds down; by zero it gives 0 (and mod gives 0), for want of anything better and without a trap. */
+/* Division of integers rounds down; by zero it gives 0 (and mod gives 0), for want of anything better and without a
+   trap. */
 static int64_t int_div(int64_t a, int64_t b)
 {
     if (b == 0)
@@ -113,7 +116,8 @@ void elem_eval(const Node *x, Tensor *const *in, Tensor *out, EvalStatus *st)
 /* To an integer type: towards zero, the nearest value of the type if outside, 0 for what is no number. */
 static int64_t float_to_int(Dt dt, double v)
 {
-    static const double lo[NDT] = { [I32] = INT32_MIN, [I64] = -0x1p63 }, hi[NDT] = { [I32] = INT32_MAX, [U32] = UINT32_MAX, [U8] = UINT8_MAX };
+    static const double lo[NDT] = { [I32] = INT32_MIN, [I64] = -0x1p63 };
+    static const double hi[NDT] = { [I32] = INT32_MAX, [U32] = UINT32_MAX, [U8] = UINT8_MAX };
     if (dt == BOOL)
         return v != 0;
     if (isnan(v))
@@ -153,7 +157,9 @@ EVAL(eval_select)
 EVAL(eval_bits)
 {
     (void)st;
-    EACH(out->i, tensor_size(out), philox_bits(U(in[0]->i[0]), x->a.site, U(in[1]->i[0]), U(in[2]->i[i_]), U(in[3]->i[i_]), (int)x->a.k));
+    uint64_t seed = U(in[0]->i[0]), step = U(in[1]->i[0]);
+    const int64_t *item = in[2]->i, *element = in[3]->i;
+    EACH(out->i, tensor_size(out), philox_bits(seed, x->a.site, step, U(item[i_]), U(element[i_]), (int)x->a.k));
 }
 
 /* ---- leaves */
@@ -331,7 +337,8 @@ EVAL(eval_pad)
     walk(&w, W_COPY, out, in[0]);
 }
 
-/* Strides by which an array of `rank` axes is seen through a window on `axis`: the two axes of the window move alike. */
+/* Strides by which an array of `rank` axes is seen through a window on `axis`: the two axes of the window move
+   alike. */
 static void window_strides(const int64_t *s, int rank, int axis, int64_t *seen)
 {
     for (int i = 0, o = 0; i < rank; i++) {
@@ -417,7 +424,15 @@ static Lanes lanes_of(const Tensor *t, int axis)
 
 static int64_t lane_base(const Lanes *l, int64_t lane) { return lane / l->inner * l->inner * l->len + lane % l->inner; }
 
-EVAL(eval_argmax)                                          /* the first of equals; the first that is no number wins over all */
+static bool is_more(const Tensor *t, int64_t p, int64_t q)   /* what is no number is more than any number */
+{
+    if (!dt_float(t->dt))
+        return t->i[p] > t->i[q];
+    return t->f[p] > t->f[q] || (isnan(t->f[p]) && !isnan(t->f[q]));
+}
+
+/* the first of equals */
+EVAL(eval_argmax)
 {
     (void)st;
     Lanes l = lanes_of(in[0], x->a.axis);
@@ -425,7 +440,7 @@ EVAL(eval_argmax)                                          /* the first of equal
         int64_t base = lane_base(&l, lane), best = 0;
         for (int64_t i = 1; i < l.len; i++) {
             int64_t p = base + i * l.inner, q = base + best * l.inner;
-            if (dt_float(in[0]->dt) ? in[0]->f[q] < in[0]->f[p] || (isnan(in[0]->f[p]) && !isnan(in[0]->f[q])) : in[0]->i[q] < in[0]->i[p])
+            if (is_more(in[0], p, q))
                 best = i;
         }
         out->i[lane] = best;
@@ -476,7 +491,8 @@ EVAL(eval_argsort)
             int64_t p = base + i * l.inner;
             bool real = dt_float(in[0]->dt);
             key[i] = (SortKey){ real ? in[0]->f[p] : 0, real ? 0 : in[0]->i[p], i };
-            if (x->a.k) {                                  /* falling: of the negated values (~ reverses integers without overflow) */
+            /* falling: of the negated values (~ reverses integers without overflow) */
+            if (x->a.k) {
                 key[i].f = -key[i].f;
                 key[i].i = ~key[i].i;
             }
@@ -535,8 +551,9 @@ EVAL(eval_scatter)                                         /* the forward gather
         }
 }
 
-/* ---- contract: the labels fall into batch (a, b, out), M (a, out), N (b, out), K (a, b). The operands are copied to
-   [batch, M, K] and [batch, K, N] (or [batch, N, K] where N is short), multiplied, and the product copied to its place. */
+/* ---- contract: the labels fall into batch (a, b, out), M (a, out), N (b, out), K (a, b). The operands are copied
+   to [batch, M, K] and [batch, K, N] (or [batch, N, K] where N is short), multiplied, and the product copied to its
+   place. */
 typedef struct { int n; int8_t label[MAXDIM * 2]; int64_t size; } Labels;
 typedef struct { Labels batch, m, n, k; int32_t dim[25]; } Split;
 
@@ -569,8 +586,10 @@ static Split split_labels(const Node *x, const Tensor *a, const Tensor *b)
     return s;
 }
 
-/* A walk over three sets of labels; t has its strides (`own`, 0 for a label it lacks), the packed side is dense in this order. */
-static void walk_labels(Walk *w, const Split *s, const Labels *const set[3], const Tensor *t, const int8_t *lt, int64_t *own, int64_t *dense)
+/* A walk over three sets of labels; t has its strides (`own`, 0 for a label it lacks), the packed side is dense in
+   this order. */
+static void walk_labels(Walk *w, const Split *s, const Labels *const set[3], const Tensor *t, const int8_t *lt,
+    int64_t *own, int64_t *dense)
 {
     int64_t st[MAXDIM], n = 1;
     strides(t, st);

@@ -30,7 +30,8 @@ static const char *infer_given(Node *x)
     return NULL;
 }
 
-static const char *infer_same(Node *x)                     /* all operands of one type and shape, which is the result's */
+/* all operands of one type and shape, which is the result's */
+static const char *infer_same(Node *x)
 {
     for (int i = 1; i < x->nin; i++)
         if (!same_type(x->in[i], x->in[0]))
@@ -336,7 +337,8 @@ static const char *formal_fits(const Node *f, int kind, const Node *in, int64_t 
 {
     if (kind != K_ITEM)
         return same_type(f, in) ? NULL : "an operand and its formal differ in type";
-    if (in->dt != f->dt || in->rank != f->rank + 1 || in->dim[0] != trip || memcmp(in->dim + 1, f->dim, sizeof(int32_t) * f->rank))
+    if (in->dt != f->dt || in->rank != f->rank + 1 || in->dim[0] != trip ||
+        memcmp(in->dim + 1, f->dim, sizeof(int32_t) * f->rank))
         return "an item must be a slice of an operand with trip slices";
     return NULL;
 }
@@ -351,7 +353,8 @@ static int next_carry(const Region *r, int i)              /* the first CARRY fo
 static const char *infer_loop(Node *x)
 {
     const Region *r = x->a.r[0];
-    int nin = 0, carry = 0;                                /* carry: the formal that the next CARRY result goes back to */
+    /* carry: the formal that the next CARRY result goes back to */
+    int nin = 0, carry = 0;
     if (x->a.k < 0 || x->a.k > INT32_MAX)
         return "bad trip count";
     for (int i = 0; i < r->np; i++) {

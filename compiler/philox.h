@@ -1,5 +1,6 @@
-/* philox.h: Philox4x32-10 (Salmon and others, SC 2011), the counter-based generator behind BITS: a keyed bijection of 128-bit
-   counters, so that a draw depends on its place alone. The evaluator calls it; emitted code computes the same words. */
+/* philox.h: Philox4x32-10 (Salmon and others, SC 2011), the counter-based generator behind BITS: a keyed bijection
+   of 128-bit counters, so that a draw depends on its place alone. The evaluator calls it; emitted code computes the
+   same words. */
 #ifndef PHILOX_H
 #define PHILOX_H
 #include <stdint.h>
@@ -25,7 +26,8 @@ static inline void philox(const uint32_t counter[4], const uint32_t key[2], uint
 }
 
 /* The word of BITS: key = (lo seed ^ hi site, hi seed ^ lo site), counter = (lo element, lo item, lo step, hi step). */
-static inline uint32_t philox_bits(uint64_t seed, uint64_t site, uint64_t step, uint64_t item, uint64_t element, int word)
+static inline uint32_t philox_bits(uint64_t seed, uint64_t site, uint64_t step, uint64_t item, uint64_t element,
+                                   int word)
 {
     uint32_t key[2] = { (uint32_t)seed ^ (uint32_t)(site >> 32), (uint32_t)(seed >> 32) ^ (uint32_t)site };
     uint32_t counter[4] = { (uint32_t)element, (uint32_t)item, (uint32_t)step, (uint32_t)(step >> 32) }, out[4];

@@ -1,6 +1,7 @@
-/* verify.c: checks that a region obeys the rules of the graph: operands are older, type and shape are what the operation's row
-   infers, every formal reached is one of the region's, at its position and type; regions inside LOOP and COND too, whose kinds
-   and types the rows of LOOP and COND check. Aborts with a message that prints the node: a broken rule is an error of the compiler. */
+/* verify.c: checks that a region obeys the rules of the graph: operands are older, type and shape are what the
+   operation's row infers, every formal reached is one of the region's, at its position and type; regions inside LOOP
+   and COND too, whose kinds and types the rows of LOOP and COND check. Aborts with a message that prints the node: a
+   broken rule is an error of the compiler. */
 #include "ops.h"
 #include <stdlib.h>
 #include <string.h>
