@@ -93,6 +93,8 @@ Node *n_bits(Node *seed, Node *step, Node *item, Node *element, int word, uint64
 Node *n_bcast(Node *x, int rank, const int32_t *dim, const int8_t *map)
 {
     Attr a = { 0 };
+    if (rank > MAXDIM)
+        graph_fail(x, "cannot be broadcast to so many axes");
     if (rank)
         memcpy(a.map, map, (size_t)rank);
     return node(OP_BCAST, x->dt, rank, dim, 1, &x, &a, (Loc){ 0 });
@@ -103,8 +105,8 @@ Node *n_expand(Node *x, int rank, const int32_t *dim)
     int32_t kept[MAXDIM];
     int8_t map[MAXDIM];
     int n = 0, lead = rank - x->rank;
-    if (lead < 0)
-        graph_fail(x, "has more axes than the shape it is stretched to");
+    if (lead < 0 || rank > MAXDIM)
+        graph_fail(x, "has more axes than the shape it is stretched to, or that has too many");
     for (int i = 0; i < rank; i++) {
         int32_t have = i < lead ? 0 : x->dim[i - lead];
         map[i] = -1;
@@ -232,6 +234,8 @@ Node *n_contract(Node *a, Node *b, const int8_t *la, const int8_t *lb, int rank,
         memcpy(at.la, la, a->rank);
     if (b->rank)
         memcpy(at.lb, lb, b->rank);
+    if (rank > MAXDIM)
+        graph_fail(a, "a product of too many axes");
     if (rank)
         memcpy(at.lo, lo, (size_t)rank);
     return make(OP_CONTRACT, 2, in, &at);

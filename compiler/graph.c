@@ -176,10 +176,18 @@ static void take_attrs(Node *x, const Attr *a)             /* only those that th
         t->reverse = a->reverse;
 }
 
+static void rank_fail(int rank)
+{
+    fprintf(stderr, "nlc: internal error: graph: a node of %d axes; there can be %d\n", rank, MAXDIM);
+    abort();
+}
+
 Node *node(Op op, Dt dt, int rank, const int32_t *dim, int nin, Node *const *in, const Attr *a, Loc loc)
 {
     Node x;
     memset(&x, 0, sizeof x);
+    if (rank > MAXDIM)
+        rank_fail(rank);
     x.op = (uint16_t)op, x.dt = (uint8_t)dt, x.rank = (uint8_t)rank, x.nin = nin, x.in = (Node **)in;
     x.loc = loc.line ? loc : graph_loc;
     if (rank && dim)

@@ -209,7 +209,7 @@ static const char *infer_concat(Node *x)
         total += y->dim[ax];
     }
     x->dim[ax] = (int32_t)total;
-    return NULL;
+    return total <= INT32_MAX ? NULL : "the axis becomes too long";
 }
 
 static const char *batch_agrees(const Node *a, const Node *b, int nb)
@@ -486,6 +486,7 @@ int64_t n_size(const Node *x)
 {
     int64_t n = 1;
     for (int i = 0; i < x->rank; i++)
-        n *= x->dim[i];
+        if (__builtin_mul_overflow(n, (int64_t)x->dim[i], &n))
+            return INT64_MAX;                              /* whoever asks finds it too big */
     return n;
 }
