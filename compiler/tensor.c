@@ -6,14 +6,19 @@
    shapes and types that a user can get wrong, with the messages; the builders below only assert. Guarantees: a result has
    the union of its operands' map axes in front; operations on numbers known when compiling give such numbers, exact on
    integers. */
-#include <float.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include "elab_int.h"
 #include "tensor.h"
 
 int axis_push(int32_t size)
 {
+    if (axes.n == MAXDIM) {                           /* no result could be right from here on */
+        error_at(graph_loc, "this is mapped over more than %d axes at once", MAXDIM);
+        diag_flush(stderr);
+        exit(1);
+    }
     axes.size[axes.n] = size;
     return axes.n++;
 }

@@ -1050,3 +1050,96 @@ Test(tensor, errors_stay_silent)
     message("", v_stretch(e, SHAPE(2), here, "W"));
     message("", v_as_tensor(LIST(v, e), here));
 }
+
+/* ---- whatever meets whatever: a value or a message, never a broken graph */
+
+static uint64_t chance = 88172645463325252u;
+static int any(int n)
+{
+    chance ^= chance << 13;
+    chance ^= chance >> 7;
+    chance ^= chance << 17;
+    return (int)(chance % (uint64_t)n);
+}
+
+static Value any_tensor(void)
+{
+    static const Dt types[] = {F64, F64, F32, I32, I64, BOOL, U8};
+    int32_t dim[MAXDIM];
+    double x[4096];
+    int lead = 0, n = 1;
+    uint16_t set = (uint16_t)any(4);
+    for (int i = 0; i < axes.n; i++) if (set >> i & 1) dim[lead++] = axes.size[i];
+    int rank = lead + any(4);
+    for (int i = lead; i < rank; i++) dim[i] = 1 + any(3);
+    for (int i = 0; i < rank; i++) n *= dim[i];
+    for (int i = 0; i < n; i++) x[i] = any(4);
+    Value v = data(types[any(7)], rank, dim, x);
+    v.axes = set;
+    v.weak = rank == lead && !set && any(2);
+    return v;
+}
+
+static Value any_value(int depth)
+{
+    static const int64_t whole[] = {0, 1, -1, 2, 3, -2, 100, INT64_MAX, INT64_MIN};
+    static const double real[] = {0, 0.5, -1.5, 2, INFINITY, NAN, 1e300};
+    Value *e = NEWN(Value, 4);
+    int n = any(4);
+    switch (any(12)) {
+    case 0: return v_real(real[any(7)]);
+    case 1: case 2: return v_int(whole[any(9)]);
+    case 3: return v_bool(any(2));
+    case 4: return any(4) ? any_tensor() : (Value){.kind = V_STR, .str = "text"};
+    case 5: case 6:
+        if (depth > 2) return v_int(1);
+        for (int i = 0; i < n; i++) e[i] = any(2) && i ? e[0] : any_value(depth + 1);
+        return v_list(n, e, !any(6));
+    default: return any_tensor();
+    }
+}
+
+static Value any_operation(void)
+{
+    static const char *const names[] = {NULL, NULL, NULL, "axis", "x", "lo"};
+    static const int operators[] = {'+', '-', '*', '/', 'd', '%', '^', '@', '<', '>', 'l', 'g', 'e', 'x', '&', '|'};
+    Value v[4] = {any_value(0), any_value(0), any_value(0), any_value(0)};
+    const char *name[4] = {NULL};
+    Index ix[4];
+    int n, count = any(4);
+    const char *const *all = builtin_names(&n);
+    for (int i = 0; i < 4; i++) {
+        ix[i] = (Index){.kind = (int)any(3), .at = v[(i + 1) % 4], .has_from = any(2), .from = any_value(1), .has_to = any(2), .to = any_value(1), .loc = here};
+        name[i] = i || any(8) ? NULL : "x";
+        if (i) name[i] = name[i - 1] ? name[i - 1] : names[any(6)];
+    }
+    switch (any(8)) {
+    case 0: case 1: return v_binary(operators[any(16)], v[0], v[1], here);
+    case 2: return v_unary("-n'"[any(3)], v[0], here);
+    case 3: return v_index(v[0], count, ix, here);
+    case 4: return any(2) ? v_linear(v[0], v[1], here) : v_convert(v[0], (Dt)any(NDT), here);
+    default: return builtin_call(builtin_find(all[any(n)]), count, v, name, here);
+    }
+}
+
+Test(tensor, anything_meets_anything)
+{
+    int made = 0, refused = 0;
+    axis_push(2);
+    axis_push(3);
+    draws_begin("any");
+    for (int i = 0; i < 30000; i++) {
+        Value r = any_operation();
+        if (r.kind == V_TENSOR && n_size(r.node) < 4096) {
+            EvalStatus st = {0};
+            run(r.node, &st);
+            for (int k = 0, j = 0; k < axes.n; k++) if (r.axes >> k & 1) cr_assert_eq(r.node->dim[j++], axes.size[k]);
+            made++;
+        }
+        refused += r.kind == V_ERR;
+        FILE *f = fopen("/dev/null", "w");
+        diag_flush(f);
+        fclose(f);
+    }
+    cr_assert(made > 3000 && refused > 3000, "%d made, %d refused", made, refused);
+}
