@@ -1,0 +1,510 @@
+/* emit_nest.c: a nest as a function.
+   Outer loops, then pass after pass of inner loops. Each instruction stands at the depth of the innermost loop that it
+   depends on. One loop is the vector loop (the last inner one, if sums run along it, else the last outer one): its body is
+   written for a whole vector, and once more for the rest of constant length.
+   Sums along the vector loop have 16 lanes (index mod 16) that are joined by halves; other sums add in order, lane by lane. */
+#include "emit_kernel.h"
+#include "../runtime/nlrt.h"
+#include <assert.h>
+#include <string.h>
+
+typedef LLVMValueRef V;
+enum { SUM_LANES = 16, GRAIN = 64 };
+
+typedef struct Nx {
+    Em *em;
+    const Nest *n;
+    V *ptr, tid, nthreads;
+    V idx[MAXDIM];
+    V *val, *acc;                /* per instruction */
+    int *depth; bool *vec;
+    int loops, vecloop, lanes;   /* vecloop: -1 if there is none */
+    int valid;                   /* lanes in use */
+    int split;                   /* the loop that threads share, -1: none */
+    V lo, hi, slot;              /* slots: the part of the first inner loop */
+    int pass;
+} Nx;
+
+/* ---- what depends on what */
+
+static void find_depths(Nx *x)
+{
+    for (int i = 0; i < x->n->nins; i++) {
+        const Ins *s = &x->n->ins[i];
+        int d = 0;
+        bool vec = false;
+        for (int l = 0; s->stride && l < x->loops; l++)
+            if (s->stride[l]) {
+                d = l + 1;
+                vec |= l == x->vecloop;
+            }
+        for (int k = 0; k < s->npad; k++) {
+            d = s->pad[k].loop + 1 > d ? s->pad[k].loop + 1 : d;
+            vec |= s->pad[k].loop == x->vecloop;
+        }
+        for (int k = 0; k < s->nin && s->op != I_STORE; k++) {
+            d = x->depth[s->in[k]] > d ? x->depth[s->in[k]] : d;
+            vec |= x->vec[s->in[k]];
+        }
+        if (op_reduces(s->op)) {
+            d = x->n->no;
+            vec = vec && !x->n->vec_inner;
+        }
+        x->depth[i] = d;
+        x->vec[i] = vec;
+    }
+}
+
+static int pow2_at_least(int64_t n)
+{
+    int p = 1;
+    while (p < n)
+        p *= 2;
+    return p;
+}
+
+static void choose_lanes(Nx *x)
+{
+    const Nest *n = x->n;
+    x->vecloop = n->vec_inner ? x->loops - 1 : n->no - 1;
+    x->lanes = 1;
+    if (x->vecloop < 0)
+        return;
+    int widest = 1;
+    bool narrow = false;
+    for (int i = 0; i < n->nins; i++) {
+        widest = dt_size((Dt)n->ins[i].dt) > widest ? dt_size((Dt)n->ins[i].dt) : widest;
+        narrow |= n->ins[i].dt == F32;
+    }
+    int lanes = n->vec_inner ? SUM_LANES : x->em->t->vbytes / (narrow || widest < 4 ? 4 : widest);
+    int64_t len = n->dim[x->vecloop];
+    x->lanes = len < lanes ? pow2_at_least(len) : lanes;
+}
+
+/* ---- instructions */
+
+static V splat_to(Nx *x, int i, bool vec)
+{
+    V v = x->val[i];
+    return vec && x->lanes > 1 && em_width(v) == 1 ? em_splat(x->em, v, x->lanes) : v;
+}
+
+/* Element index of an access at the current place (lane 0). */
+static V place(Nx *x, int i)
+{
+    const Ins *s = &x->n->ins[i];
+    V at = NULL;
+    for (int l = 0; l < x->loops; l++)
+        if (s->stride[l])
+            at = em_index(x->em, x->idx[l], s->stride[l], at);
+    return at ? at : em_int(x->em, 0);
+}
+
+static V load(Nx *x, int i)
+{
+    const Ins *s = &x->n->ins[i];
+    V at = place(x, i);
+    if (!x->vec[i])
+        return em_load(x->em, (Dt)s->dt, 1, x->ptr[s->operand], at);
+    return em_load_strided(x->em, (Dt)s->dt, x->lanes, x->valid, x->ptr[s->operand], at, s->stride[x->vecloop]);
+}
+
+static void store(Nx *x, int i)
+{
+    const Ins *s = &x->n->ins[i];
+    bool vec = x->vec[i];
+    V at = place(x, i), v = splat_to(x, s->in[0], vec);
+    if (x->slot)
+        at = x->slot;
+    if (!vec)
+        em_store(x->em, (Dt)s->dt, v, x->ptr[s->operand], at);
+    else
+        em_store_strided(x->em, (Dt)s->dt, v, x->valid, x->ptr[s->operand], at, s->stride[x->vecloop]);
+}
+
+/* The numbers 0, step, 2 step, .. in the lanes. */
+static V lane_numbers(Nx *x, Dt dt, int64_t step)
+{
+    V v[64];
+    for (int k = 0; k < x->lanes; k++)
+        v[k] = em_inum(x->em, dt, 1, k * step);
+    return x->lanes == 1 ? v[0] : LLVMConstVector(v, (unsigned)x->lanes);
+}
+
+static V iota(Nx *x, int i)
+{
+    const Ins *s = &x->n->ins[i];
+    Em *em = x->em;
+    V at = em_int(em, s->inum);
+    for (int l = 0; l < x->loops; l++)
+        if (s->stride[l])
+            at = em_index(em, x->idx[l], s->stride[l], at);
+    Dt whole = s->dt == F64 || s->dt == I64 ? I64 : I32;
+    if (whole == I32)
+        at = LLVMBuildTrunc(em->b, at, em->i32, "");
+    int lanes = x->vec[i] ? x->lanes : 1;
+    if (lanes > 1)
+        at = LLVMBuildAdd(em->b, em_splat(em, at, lanes), lane_numbers(x, whole, s->stride[x->vecloop]), "");
+    LLVMTypeRef to = em_type(em, (Dt)s->dt, lanes);
+    if (dt_float((Dt)s->dt))
+        return LLVMBuildSIToFP(em->b, at, to, "");
+    return s->dt == U8 ? LLVMBuildTrunc(em->b, at, to, "") : at;
+}
+
+/* ---- gather */
+
+/* Notes a bad index unless a lower place has one. Leaves the builder behind. */
+void emit_bad_index(Em *em, V status, uint64_t site, V index, int64_t limit)
+{
+    V bad_at = em_at(em, I32, status, em_int(em, offsetof(nl_status, bad) / 4));
+    V bad = em_load(em, I32, 1, bad_at, NULL), first = em_load(em, I64, 1, status, NULL);
+    V lower = LLVMBuildICmp(em->b, LLVMIntSGT, first, em_int(em, (int64_t)site), "");
+    V none = LLVMBuildICmp(em->b, LLVMIntEQ, bad, em_inum(em, I32, 1, 0), "");
+    LLVMBasicBlockRef note = em_block(em, "note"), done = em_block(em, "noted");
+    LLVMBuildCondBr(em->b, LLVMBuildOr(em->b, none, lower, ""), note, done);
+    LLVMPositionBuilderAtEnd(em->b, note);
+    em_store(em, I64, em_int(em, (int64_t)site), status, NULL);
+    em_store(em, I64, index, status, em_int(em, offsetof(nl_status, index) / 8));
+    em_store(em, I64, em_int(em, limit), status, em_int(em, offsetof(nl_status, limit) / 8));
+    em_store(em, I32, em_inum(em, I32, 1, 1), bad_at, NULL);
+    LLVMBuildBr(em->b, done);
+    LLVMPositionBuilderAtEnd(em->b, done);
+}
+
+/* The index, checked and clamped, as i64. */
+static V checked_index(Nx *x, const Ins *s, V index, Dt dt)
+{
+    Em *em = x->em;
+    V status = x->ptr[x->n->noperand - 1];
+    if (dt != I64)
+        index = dt == I32 ? LLVMBuildSExt(em->b, index, em->i64, "") : LLVMBuildZExt(em->b, index, em->i64, "");
+    V limit = em_int(em, s->limit), last = em_int(em, s->limit - 1);
+    V bad = LLVMBuildICmp(em->b, LLVMIntUGE, index, limit, "");
+    LLVMBasicBlockRef note = em_block(em, "bad"), done = em_block(em, "good");
+    LLVMBuildCondBr(em->b, bad, note, done);
+    LLVMPositionBuilderAtEnd(em->b, note);
+    emit_bad_index(em, status, s->site, index, s->limit);
+    LLVMBuildBr(em->b, done);
+    LLVMPositionBuilderAtEnd(em->b, done);
+    V negative = LLVMBuildICmp(em->b, LLVMIntSLT, index, em_int(em, 0), "");
+    V at_most = LLVMBuildSelect(em->b, bad, last, index, "");
+    return LLVMBuildSelect(em->b, negative, em_int(em, 0), at_most, "");
+}
+
+static V gather(Nx *x, int i)
+{
+    const Ins *s = &x->n->ins[i];
+    Em *em = x->em;
+    Dt dt = (Dt)s->dt, idt = (Dt)x->n->ins[s->in[0]].dt;
+    V at = place(x, i), index = x->val[s->in[0]];
+    if (em_width(index) == 1) {
+        V from = em_index(em, checked_index(x, s, index, idt), s->inum, at);
+        if (!x->vec[i])
+            return em_load(em, dt, 1, x->ptr[s->operand], from);
+        return em_load_strided(em, dt, x->lanes, x->valid, x->ptr[s->operand], from, s->stride[x->vecloop]);
+    }
+    V out = LLVMConstNull(em_type(em, dt, x->lanes));
+    for (int k = 0; k < x->valid; k++) {
+        V from = em_index(em, checked_index(x, s, em_lane(em, index, k), idt), s->inum, at);
+        from = em_index(em, em_int(em, k), s->stride[x->vecloop], from);
+        V v = em_load(em, dt, 1, x->ptr[s->operand], from);
+        out = LLVMBuildInsertElement(em->b, out, v, LLVMConstInt(em->i32, (unsigned)k, false), "");
+    }
+    return out;
+}
+
+/* ---- pad: zero outside of start + step * (0 .. n-1) */
+
+/* The element that index i stands for, and whether there is one; scalars or vectors of i64. */
+static V pad_element(Em *em, const PadAxis *p, V i, V *inside)
+{
+    int lanes = em_width(i);
+    int64_t step = p->step < 0 ? -p->step : p->step;
+    V start = em_inum(em, I64, lanes, p->start);
+    V q = p->step < 0 ? LLVMBuildSub(em->b, start, i, "") : LLVMBuildSub(em->b, i, start, "");
+    V ok = LLVMBuildICmp(em->b, LLVMIntULT, q, em_inum(em, I64, lanes, p->n * step), "");
+    if (step != 1) {
+        V by = em_inum(em, I64, lanes, step), whole = LLVMBuildUDiv(em->b, q, by, "");
+        V even = LLVMBuildICmp(em->b, LLVMIntEQ, LLVMBuildMul(em->b, whole, by, ""), q, "");
+        ok = LLVMBuildAnd(em->b, ok, even, "");
+        q = whole;
+    }
+    *inside = *inside ? LLVMBuildAnd(em->b, *inside, ok, "") : ok;
+    return LLVMBuildSelect(em->b, ok, q, em_inum(em, I64, lanes, 0), "");
+}
+
+static V pad(Nx *x, int i)
+{
+    const Ins *s = &x->n->ins[i];
+    Em *em = x->em;
+    Dt dt = (Dt)s->dt;
+    V at = place(x, i), inside = NULL;
+    const PadAxis *lane_axis = NULL;
+    for (int k = 0; k < s->npad; k++)
+        if (s->pad[k].loop == x->vecloop && x->lanes > 1)
+            lane_axis = &s->pad[k];
+        else
+            at = em_index(em, pad_element(em, &s->pad[k], x->idx[s->pad[k].loop], &inside), s->pad[k].stride, at);
+    if (!lane_axis) {
+        V zero = LLVMConstNull(em_type(em, dt, x->vec[i] ? x->lanes : 1));
+        V v = !x->vec[i] ? em_load(em, dt, 1, x->ptr[s->operand], at)
+                         : em_load_strided(em, dt, x->lanes, x->valid, x->ptr[s->operand], at, s->stride[x->vecloop]);
+        return inside ? LLVMBuildSelect(em->b, inside, v, zero, "") : v;
+    }
+    V lanes = LLVMBuildAdd(em->b, em_splat(em, x->idx[x->vecloop], x->lanes), lane_numbers(x, I64, 1), ""), ok = NULL;
+    V q = pad_element(em, lane_axis, lanes, &ok), out = LLVMConstNull(em_type(em, dt, x->lanes)), zero = out;
+    for (int k = 0; k < x->valid; k++) {
+        V v = em_load(em, dt, 1, x->ptr[s->operand], em_index(em, em_lane(em, q, k), lane_axis->stride, at));
+        out = LLVMBuildInsertElement(em->b, out, v, LLVMConstInt(em->i32, (unsigned)k, false), "");
+    }
+    if (inside)
+        ok = LLVMBuildAnd(em->b, ok, em_splat(em, inside, x->lanes), "");
+    return LLVMBuildSelect(em->b, ok, out, zero, "");
+}
+
+static void compute(Nx *x, int i)
+{
+    const Ins *s = &x->n->ins[i];
+    V in[4];
+    switch (s->op) {
+    case I_LOAD: x->val[i] = load(x, i); return;
+    case OP_IOTA: x->val[i] = iota(x, i); return;
+    case OP_GATHER: x->val[i] = gather(x, i); return;
+    case OP_PAD: x->val[i] = pad(x, i); return;
+    case OP_CONST:
+        x->val[i] = dt_float((Dt)s->dt) ? em_num(x->em, (Dt)s->dt, 1, s->num) : em_inum(x->em, (Dt)s->dt, 1, s->inum);
+        return;
+    default:
+        for (int k = 0; k < s->nin; k++)
+            in[k] = splat_to(x, s->in[k], x->vec[i]);
+        x->val[i] = emit_elem(x->em, s, (Dt)x->n->ins[s->in[0]].dt, in);
+    }
+}
+
+static bool computes(const Ins *s) { return s->op != I_STORE && !op_reduces(s->op); }
+
+/* ---- loops */
+
+typedef void Body(Nx *x, int depth);
+
+static void run_vector(Nx *x, int loop, V lo, V hi, Body *body, int arg)
+{
+    Em *em = x->em;
+    int64_t n = x->n->dim[loop], rest = n % x->lanes, whole = n - rest;
+    int valid = x->valid;
+    if (whole == x->lanes && !lo) {
+        x->idx[loop] = em_int(em, 0);
+        x->valid = x->lanes;
+        body(x, arg);
+    } else if (whole) {
+        V end = em_int(em, whole);
+        if (hi && rest)
+            end = LLVMBuildSelect(em->b, LLVMBuildICmp(em->b, LLVMIntSLT, hi, end, ""), hi, end, "");
+        else if (hi)
+            end = hi;
+        EmLoop l = em_loop(em, lo ? lo : em_int(em, 0), end, x->lanes, !lo);
+        x->idx[loop] = l.i;
+        x->valid = x->lanes;
+        body(x, arg);
+        em_loop_end(em, &l);
+    }
+    if (rest) {
+        LLVMBasicBlockRef done = NULL;
+        if (hi) {
+            LLVMBasicBlockRef tail = em_block(em, "tail");
+            done = em_block(em, "done");
+            V mine = LLVMBuildICmp(em->b, LLVMIntEQ, hi, em_int(em, n), "");
+            LLVMBuildCondBr(em->b, mine, tail, done);
+            LLVMPositionBuilderAtEnd(em->b, tail);
+        }
+        x->idx[loop] = em_int(em, whole);
+        x->valid = (int)rest;
+        body(x, arg);
+        if (done) {
+            LLVMBuildBr(em->b, done);
+            LLVMPositionBuilderAtEnd(em->b, done);
+        }
+    }
+    x->valid = valid;
+}
+
+static void run(Nx *x, int loop, V lo, V hi, Body *body, int arg)
+{
+    if (loop == x->vecloop && x->lanes > 1) {
+        run_vector(x, loop, lo, hi, body, arg);
+        return;
+    }
+    if (x->n->dim[loop] == 0 && !lo)
+        return;
+    if (x->n->dim[loop] == 1 && !lo) {
+        x->idx[loop] = em_int(x->em, 0);
+        body(x, arg);
+        return;
+    }
+    EmLoop l = em_loop(x->em, lo ? lo : em_int(x->em, 0), hi ? hi : em_int(x->em, x->n->dim[loop]), 1, !lo);
+    x->idx[loop] = l.i;
+    body(x, arg);
+    em_loop_end(x->em, &l);
+}
+
+/* Everything of this depth and (from the innermost outer loop on) of this pass. */
+static void compute_at(Nx *x, int depth, int pass)
+{
+    for (int i = 0; i < x->n->nins; i++)
+        if (computes(&x->n->ins[i]) && x->depth[i] == depth && (pass < 0 || x->n->ins[i].pass == pass))
+            compute(x, i);
+}
+
+static void add_up(Nx *x, int i)
+{
+    const Ins *s = &x->n->ins[i];
+    Em *em = x->em;
+    bool lanes = x->n->vec_inner || x->vec[i];
+    V v = splat_to(x, s->in[0], lanes), start = emit_reduce_start(em, s->op, (Dt)s->dt, em_width(v));
+    if (x->n->vec_inner && x->valid < x->lanes) {
+        V on[64];
+        for (int k = 0; k < x->lanes; k++)
+            on[k] = LLVMConstInt(em->i1, k < x->valid, false);
+        v = LLVMBuildSelect(em->b, LLVMConstVector(on, (unsigned)x->lanes), v, start, "");
+    }
+    em_set(em, x->acc[i], emit_reduce2(em, s->op, (Dt)s->dt, em_get(em, x->acc[i]), v));
+}
+
+static void inner(Nx *x, int depth)
+{
+    const Nest *n = x->n;
+    if (depth > n->no)
+        compute_at(x, depth, x->pass);
+    if (depth < x->loops) {
+        bool cut = x->slot && depth == n->no;
+        run(x, depth, cut ? x->lo : NULL, cut ? x->hi : NULL, inner, depth + 1);
+        return;
+    }
+    for (int i = 0; i < n->nins; i++)
+        if (op_reduces(n->ins[i].op) && n->ins[i].pass == x->pass)
+            add_up(x, i);
+    for (int i = 0; i < n->nins; i++)
+        if (n->ins[i].op == I_STORE && n->ins[i].full && n->ins[i].pass == x->pass) {
+            V slot = x->slot;
+            x->slot = NULL;
+            store(x, i);
+            x->slot = slot;
+        }
+}
+
+static void start_sums(Nx *x)
+{
+    for (int i = 0; i < x->n->nins; i++) {
+        const Ins *s = &x->n->ins[i];
+        if (!op_reduces(s->op) || s->pass != x->pass)
+            continue;
+        int lanes = x->n->vec_inner || x->vec[i] ? x->lanes : 1;
+        x->acc[i] = em_var(x->em, em_type(x->em, (Dt)s->dt, lanes), emit_reduce_start(x->em, s->op, (Dt)s->dt, lanes));
+    }
+}
+
+static void end_sums(Nx *x)
+{
+    for (int i = 0; i < x->n->nins; i++) {
+        const Ins *s = &x->n->ins[i];
+        if (!op_reduces(s->op) || s->pass != x->pass)
+            continue;
+        V v = em_get(x->em, x->acc[i]);
+        x->val[i] = x->n->vec_inner ? emit_reduce_lanes(x->em, s->op, (Dt)s->dt, v) : v;
+    }
+}
+
+static void passes(Nx *x)
+{
+    const Nest *n = x->n;
+    for (int p = 0; p < n->npass; p++) {
+        compute_at(x, n->no, p);
+        x->pass = p;
+        start_sums(x);
+        inner(x, n->no);
+        end_sums(x);
+    }
+    compute_at(x, n->no, n->npass);
+    for (int i = 0; i < n->nins; i++)
+        if (n->ins[i].op == I_STORE && !n->ins[i].full)
+            store(x, i);
+}
+
+static void outer(Nx *x, int depth)
+{
+    if (depth == x->n->no) {
+        passes(x);
+        return;
+    }
+    compute_at(x, depth, -1);
+    bool shared = depth == x->split;
+    run(x, depth, shared ? x->lo : NULL, shared ? x->hi : NULL, outer, depth + 1);
+}
+
+/* ---- threads */
+
+/* Threads share the outermost loop, or the longest one if that is short. */
+static void share(Nx *x)
+{
+    const Nest *n = x->n;
+    x->split = -1;
+    if (n->solo || !n->no)
+        return;
+    x->split = 0;
+    for (int l = 1; l < n->no && n->dim[0] < 16; l++)
+        if (n->dim[l] > n->dim[x->split])
+            x->split = l;
+    int64_t grain = x->split == x->vecloop && x->lanes > 1 ? GRAIN : 1;
+    em_range(x->em, n->dim[x->split], grain, x->tid, x->nthreads, &x->lo, &x->hi);
+}
+
+/* Slot s owns whole vectors (or items) of the first inner loop: units [s U / P, (s + 1) U / P). */
+static void run_slots(Nx *x)
+{
+    Em *em = x->em;
+    V first, end;
+    int loop = x->n->no;
+    int64_t n = x->n->dim[loop], grain = loop == x->vecloop ? x->lanes : 1;
+    if (x->n->solo) {
+        first = em_int(em, 0);
+        end = em_int(em, x->n->slots);
+    } else {
+        em_range(em, x->n->slots, 1, x->tid, x->nthreads, &first, &end);
+    }
+    EmLoop l = em_loop(em, first, end, 1, false);
+    em_range(em, n, grain, l.i, em_int(em, x->n->slots), &x->lo, &x->hi);
+    x->slot = l.i;
+    passes(x);
+    em_loop_end(em, &l);
+}
+
+LLVMValueRef emit_nest(Em *em, const Nest *n, const char *name)
+{
+    Nx x = { .em = em, .n = n, .loops = n->no + n->ni };
+    x.ptr = NEWN(V, n->noperand + 1);
+    x.val = NEWN(V, n->nins + 1);
+    x.acc = NEWN(V, n->nins + 1);
+    x.depth = NEWN(int, n->nins + 1);
+    x.vec = NEWN(bool, n->nins + 1);
+    V fn = em_kernel(em, name, n->noperand, x.ptr, &x.tid, &x.nthreads);
+    choose_lanes(&x);
+    x.valid = x.lanes;
+    find_depths(&x);
+    share(&x);
+    if (n->slots > 1)
+        run_slots(&x);
+    else
+        outer(&x, 0);
+    em_kernel_end(em);
+    return fn;
+}
+
+LLVMValueRef emit_join(Em *em, const Kernel *k, const char *name)
+{
+    V p[2], tid, nthreads;
+    V fn = em_kernel(em, name, 2, p, &tid, &nthreads);
+    V parts = em_load(em, k->dt, k->slots, p[0], NULL);
+    em_store(em, k->dt, emit_reduce_lanes(em, k->join, k->dt, parts), p[1], NULL);
+    em_kernel_end(em);
+    return fn;
+}

@@ -1,0 +1,411 @@
+/* plan_nest.c: the kernel of a group: its vals become instructions over loops.
+   Outer loops run over the axes that are kept, inner loops (the passes) over those that are summed. An access is a stride per
+   loop. Neighbouring loops become one where all accesses allow it. A full val that a later pass reads is computed again
+   there if that is cheap, else read back from memory.  Requires: buffers are known (kernels do not depend on where they lie). */
+#include "plan.h"
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CHEAP = 8, SOLO_WORK = 1 << 15 };
+
+typedef struct {
+    Rplan *rp;
+    const Group *g;
+    Nest nest;
+    VEC(Ins) ins;
+    VEC(Arg) arg;
+    int loop_of[MAXDIM];         /* axis of F -> loop */
+    int64_t work;
+} Builder;
+
+/* ---- passes */
+
+static int available(const Val *v)
+{
+    return op_reduces(v->op) ? v->pass + 1 : v->pass;
+}
+
+static int op_cost(int op)
+{
+    switch (op) {
+    case OP_EXP: case OP_LOG: case OP_SIN: case OP_COS: case OP_TANH: case OP_SIGMOID: case OP_ERF: case OP_POW: case OP_BITS: return 16;
+    case OP_GATHER: return 16;
+    case OP_PAD: return 4;
+    case OP_DIV: case OP_SQRT: case OP_IDIV: case OP_MOD: return 3;
+    default: return 1;
+    }
+}
+
+static void plan_pass(Group *g)
+{
+    g->npass = 0;
+    for (int i = 0; i < g->val.n; i++) {
+        Val *v = g->val.at[i];
+        int axis_of[MAXDIM];
+        v->full = group_axis_map(g, v, axis_of) && !op_reduces(v->op);
+        v->pass = 0;
+        v->cost = op_cost(v->op);
+        for (int k = 0; k < v->nin; k++) {
+            Val *x = v->in[k].val;
+            if (x->group != g)
+                continue;
+            if (available(x) > v->pass)
+                v->pass = available(x);
+            if (x->full && !x->stored && v->full)
+                v->cost += x->cost;
+        }
+        if ((v->full || op_reduces(v->op)) && v->pass + 1 > g->npass)
+            g->npass = v->pass + 1;
+    }
+    for (int i = 0; i < g->val.n; i++) {
+        Val *v = g->val.at[i];
+        for (int k = 0; k < v->nin; k++) {
+            Val *x = v->in[k].val;
+            if (x->group == g && x->full && x->pass < v->pass && x->cost > CHEAP)
+                x->stored = true;
+        }
+    }
+}
+
+void plan_passes(Rplan *rp)
+{
+    for (int i = 0; i < rp->group.n; i++)
+        if (rp->group.at[i]->kind == G_NEST && !rp->group.at[i]->dead)
+            plan_pass(rp->group.at[i]);
+}
+
+/* ---- operands and instructions */
+
+static int operand(Builder *b, Buf *buf, int64_t offset, bool write)
+{
+    assert(buf);
+    for (int i = 0; i < b->arg.n; i++)
+        if (b->arg.at[i].buf == buf && b->arg.at[i].offset == offset) {
+            if (write)
+                b->arg.at[i].write = true;
+            else
+                b->arg.at[i].read = true;
+            return i;
+        }
+    Arg a = { buf, offset, !write, write };
+    PUSH(b->arg, a);
+    return b->arg.n - 1;
+}
+
+static int same_ins(const Builder *b, const Ins *x)
+{
+    for (int i = 0; i < b->ins.n; i++) {
+        const Ins *y = &b->ins.at[i];
+        if (y->op == x->op && y->dt == x->dt && y->operand == x->operand && y->full == x->full && (!x->full || y->pass == x->pass) &&
+            y->num == x->num && y->inum == x->inum && (!x->stride || !memcmp(x->stride, y->stride, sizeof *x->stride * MAXDIM)))
+            return i;
+    }
+    return -1;
+}
+
+static int put(Builder *b, const Ins *x)
+{
+    PUSH(b->ins, *x);
+    b->work += op_cost(x->op);
+    return b->ins.n - 1;
+}
+
+/* Strides of a view on v's axes, per loop; returns whether an inner loop moves it. */
+static bool loop_strides(Builder *b, const int *axis_of, int rank, const int64_t *stride, int64_t *out)
+{
+    bool inner = false;
+    memset(out, 0, sizeof *out * MAXDIM);
+    for (int i = 0; i < rank; i++)
+        if (axis_of[i] >= 0) {
+            int l = b->loop_of[axis_of[i]];
+            out[l] = stride[i];
+            inner |= l >= b->nest.no && stride[i];
+        }
+    return inner;
+}
+
+/* What a view shows in pass p: a load, a constant, a number of a loop. */
+static int put_view(Builder *b, const int *axis_of, int rank, const View *w, int p)
+{
+    Val *x = w->val;
+    Ins ins = { .op = I_LOAD, .dt = x->dt, .operand = -1, .pass = p, .stride = NEWN(int64_t, MAXDIM) };
+    ins.full = loop_strides(b, axis_of, rank, w->stride, ins.stride);
+    if (x->pure && x->op == OP_CONST) {
+        ins = (Ins){ .op = OP_CONST, .dt = x->dt, .operand = -1, .num = x->node->a.num, .inum = x->node->a.inum };
+    } else if (x->pure) {
+        ins.op = OP_IOTA;
+        ins.inum = w->off;
+    } else {
+        ins.operand = operand(b, x->buf, (w->off + x->base) * dt_size(x->dt), false);
+    }
+    if (!ins.full)
+        ins.pass = 0;
+    int known = same_ins(b, &ins);
+    return known >= 0 ? known : put(b, &ins);
+}
+
+static void set_pads(Builder *b, const Val *v, const int *axis_of, Ins *ins)
+{
+    const Node *n = v->node;
+    PadAxis *pad = NEWN(PadAxis, MAXDIM);
+    for (int i = 0; i < v->rank; i++) {
+        int len = n->in[0]->dim[i], start = n->a.start[i], step = n->a.step[i];
+        if (v->dim[i] == len && start == 0 && step == 1)
+            continue;
+        if (axis_of[i] < 0)
+            continue;
+        int l = b->loop_of[axis_of[i]];
+        pad[ins->npad++] = (PadAxis){ l, start, step, len, ins->stride[l] };
+        ins->stride[l] = 0;
+        ins->full |= l >= b->nest.no;
+    }
+    ins->pad = pad;
+}
+
+static int need(Builder *b, Val *v, int p);
+
+static int need_operand(Builder *b, Val *v, int k, const int *axis_of, int p)
+{
+    const View *w = &v->in[k];
+    if (w->val->group == b->g && b->g->kind == G_NEST)
+        return need(b, w->val, p);
+    return put_view(b, axis_of, v->rank, w, p);
+}
+
+static void set_table(Builder *b, Val *v, const int *axis_of, Ins *ins)
+{
+    const View *w = &v->in[0];
+    ins->stride = NEWN(int64_t, MAXDIM);
+    ins->full |= loop_strides(b, axis_of, v->rank, w->stride, ins->stride);
+    ins->operand = operand(b, w->val->buf, (w->off + w->val->base) * dt_size(w->val->dt), false);
+    if (v->op == OP_PAD)
+        set_pads(b, v, axis_of, ins);
+}
+
+/* The instruction that has v's value: an outer val once, a full one in each pass that asks. */
+static int need(Builder *b, Val *v, int p)
+{
+    int axis_of[MAXDIM];
+    group_axis_map(b->g, v, axis_of);
+    if (!v->full && v->ins >= 0)
+        return v->ins;
+    if (v->full && v->ins_pass == p && v->ins >= 0)
+        return v->ins;
+    if (v->full && p > v->pass && v->stored) {
+        View w = val_view(v);
+        v->ins = put_view(b, axis_of, v->rank, &w, p);
+        v->ins_pass = p;
+        return v->ins;
+    }
+    if (!v->full)
+        p = v->pass;
+    Ins ins = { .op = v->op, .dt = v->dt, .operand = -1, .full = v->full, .pass = p };
+    for (int k = 0; k < v->nin; k++)
+        if (!((v->op == OP_GATHER && k == 0) || v->op == OP_PAD))
+            ins.in[ins.nin++] = need_operand(b, v, k, axis_of, p);
+    if (v->op == OP_GATHER || v->op == OP_PAD)
+        set_table(b, v, axis_of, &ins);
+    if (v->op == OP_GATHER) {
+        ins.inum = v->gstride;
+        ins.limit = v->glimit;
+    }
+    if (v->op == OP_GATHER || v->op == OP_BITS)
+        ins.site = v->node->a.site;
+    if (v->op == OP_BITS)
+        ins.limit = v->node->a.k & 3;
+    if (v->op == I_COPY)
+        v->ins = ins.in[0];
+    else
+        v->ins = put(b, &ins);
+    v->ins_pass = p;
+    return v->ins;
+}
+
+static void put_store(Builder *b, Val *v, int from)
+{
+    int axis_of[MAXDIM];
+    int32_t dim[MAXDIM];
+    int64_t s[MAXDIM], on_axes[MAXDIM] = { 0 };
+    int rank = val_layout(v, dim);
+    group_axis_map(b->g, v, axis_of);
+    dense_strides(rank, dim, s);
+    for (int i = 0, o = 0; i < v->rank; i++)
+        if (!op_reduces(v->op) || !(v->node->a.axes >> i & 1))
+            on_axes[i] = s[o++];
+    Ins ins = { .op = I_STORE, .dt = v->dt, .full = v->full, .nin = 1, .in = { from }, .stride = NEWN(int64_t, MAXDIM) };
+    ins.pass = v->full ? v->pass : b->nest.npass;
+    loop_strides(b, axis_of, v->rank, on_axes, ins.stride);
+    if (v->slots)
+        ins.operand = operand(b, v->slots, 0, true);
+    else
+        ins.operand = operand(b, v->buf, v->base * dt_size(v->dt), true);
+    put(b, &ins);
+}
+
+/* ---- loops */
+
+static void loops_of(Builder *b, int rank, const int32_t *dim, uint32_t inner)
+{
+    Nest *n = &b->nest;
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < rank; i++)
+            if ((int)(inner >> i & 1) == pass) {
+                b->loop_of[i] = n->no + n->ni;
+                n->dim[n->no + n->ni] = dim[i];
+                if (pass)
+                    n->ni++;
+                else
+                    n->no++;
+            }
+    n->vec_inner = inner && inner >> (rank - 1) & 1;
+}
+
+static bool can_merge(const Builder *b, int l)
+{
+    for (int i = 0; i < b->ins.n; i++) {
+        const Ins *x = &b->ins.at[i];
+        if (x->stride && x->stride[l] != x->stride[l + 1] * b->nest.dim[l + 1])
+            return false;
+        for (int k = 0; k < x->npad; k++)
+            if (x->pad[k].loop == l || x->pad[k].loop == l + 1)
+                return false;
+    }
+    return true;
+}
+
+/* Loops l and l + 1 become one. */
+static void merge_loop(Builder *b, int l)
+{
+    Nest *n = &b->nest;
+    int total = n->no + n->ni;
+    n->dim[l + 1] *= n->dim[l];
+    for (int j = l; j + 1 < total; j++)
+        n->dim[j] = n->dim[j + 1];
+    for (int i = 0; i < b->ins.n; i++) {
+        Ins *x = &b->ins.at[i];
+        for (int j = l; x->stride && j + 1 < MAXDIM; j++)
+            x->stride[j] = x->stride[j + 1];
+        for (int k = 0; k < x->npad; k++)
+            if (x->pad[k].loop > l)
+                ((PadAxis *)x->pad)[k].loop--;
+    }
+    if (l < n->no)
+        n->no--;
+    else
+        n->ni--;
+}
+
+static void merge_loops(Builder *b)
+{
+    for (int l = b->nest.no + b->nest.ni - 2; l >= 0; l--)
+        if (l + 1 != b->nest.no && can_merge(b, l))
+            merge_loop(b, l);
+}
+
+static int64_t nest_size(const Nest *n)
+{
+    int64_t size = 1;
+    for (int i = 0; i < n->no + n->ni; i++)
+        size *= n->dim[i];
+    return size;
+}
+
+/* An operand of gather's messages: the status of the thread. */
+static void add_status(Builder *b)
+{
+    static Buf status = { .space = SP_STATUS };
+    for (int i = 0; i < b->ins.n; i++)
+        if (b->ins.at[i].op == OP_GATHER) {
+            Arg a = { &status, 0, false, false };
+            PUSH(b->arg, a);
+            return;
+        }
+}
+
+static const char *nest_key(const Nest *n)
+{
+    char *s;
+    size_t size;
+    FILE *f = open_memstream(&s, &size);
+    fprintf(f, "nest %d %d %d %d %d %d:", n->no, n->ni, n->vec_inner, n->npass, n->slots, n->solo);
+    for (int i = 0; i < n->no + n->ni; i++)
+        fprintf(f, " %lld", (long long)n->dim[i]);
+    for (int i = 0; i < n->nins; i++) {
+        const Ins *x = &n->ins[i];
+        fprintf(f, "; %d %d %d %d (%d) %a %lld %lld %llx", x->op, x->dt, x->full, x->pass, x->operand, x->num, (long long)x->inum,
+                (long long)x->limit, (unsigned long long)x->site);
+        for (int k = 0; k < x->nin; k++)
+            fprintf(f, " %d", x->in[k]);
+        for (int k = 0; x->stride && k < n->no + n->ni; k++)
+            fprintf(f, " *%lld", (long long)x->stride[k]);
+        for (int k = 0; k < x->npad; k++)
+            fprintf(f, " [%d %lld %lld %lld %lld]", x->pad[k].loop, (long long)x->pad[k].start, (long long)x->pad[k].step,
+                    (long long)x->pad[k].n, (long long)x->pad[k].stride);
+    }
+    fclose(f);
+    char *key = arena_strndup(s, size);
+    free(s);
+    return key;
+}
+
+static Step *finish(Builder *b)
+{
+    merge_loops(b);
+    add_status(b);
+    Nest *n = &b->nest;
+    n->ins = b->ins.at;
+    n->nins = b->ins.n;
+    n->noperand = b->arg.n;
+    int64_t work = nest_size(n) * b->work;
+    n->solo = work < SOLO_WORK || (n->no == 0 && n->slots <= 1);
+    b->rp->entry->work += work / 2;
+    Kernel *k = NEW(Kernel);
+    k->kind = KN_NEST;
+    k->nest = *n;
+    k->noperand = n->noperand;
+    k->solo = n->solo;
+    k->key = nest_key(n);
+    return kernel_step(b->rp, k, b->arg.n, b->arg.at);
+}
+
+Step *nest_step(Rplan *rp, Group *g)
+{
+    Builder b = { .rp = rp, .g = g };
+    loops_of(&b, g->rank, g->dim, g->inner);
+    b.nest.npass = g->npass;
+    b.nest.slots = g->slots > 1 ? g->slots : 1;
+    for (int i = 0; i < g->val.n; i++)
+        g->val.at[i]->ins = -1;
+    for (int p = 0; p <= g->npass; p++)
+        for (int i = 0; i < g->val.n; i++) {
+            Val *v = g->val.at[i];
+            if (v->stored && v->full && v->pass == p)
+                put_store(&b, v, need(&b, v, p));
+            else if (!v->full && v->pass == p && (v->stored || op_reduces(v->op)))
+                need(&b, v, p);
+        }
+    for (int i = 0; i < g->val.n; i++)
+        if (g->val.at[i]->stored && !g->val.at[i]->full)
+            put_store(&b, g->val.at[i], need(&b, g->val.at[i], g->npass));
+    return finish(&b);
+}
+
+Step *copy_step(Rplan *rp, Dt dt, int rank, const int32_t *dim, const View *from, Buf *to, int64_t off, const int64_t *stride)
+{
+    Builder b = { .rp = rp };
+    int axis_of[MAXDIM], n = 0;
+    int32_t squeezed[MAXDIM];
+    for (int i = 0; i < rank; i++) {
+        axis_of[i] = dim[i] == 1 ? -1 : n;
+        if (dim[i] != 1)
+            squeezed[n++] = dim[i];
+    }
+    loops_of(&b, n, squeezed, 0);
+    b.nest.slots = 1;
+    Ins store = { .op = I_STORE, .dt = (uint8_t)dt, .nin = 1, .in = { put_view(&b, axis_of, rank, from, 0) }, .stride = NEWN(int64_t, MAXDIM) };
+    loop_strides(&b, axis_of, rank, stride, store.stride);
+    store.operand = operand(&b, to, off * dt_size(dt), true);
+    put(&b, &store);
+    return finish(&b);
+}
