@@ -1,6 +1,6 @@
 /* gemm.c: products as nlc emits them, beside the core's own peak and OpenBLAS, all in one process and one thread.
 
-   usage: gemm [CPU]     CPU: x86-64-v2, x86-64-v3, x86-64-v4; without it, this machine's level
+   usage: gemm [CPU [M N K]]     CPU: native, x86-64-v2, x86-64-v3, x86-64-v4; without sizes, a list of them
    A line: GFLOP/s of nlc, share of the peak, GFLOP/s of OpenBLAS (if its shared library is found), nlc / OpenBLAS.
    Every figure is the best of many short runs, taken in turn, so that a busy machine does little harm. */
 #include "emit_jit.h"
@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 typedef void (*Product)(const float *a, const float *b, float *c, int64_t tid, int64_t nthreads);
 typedef void (*ProductScratch)(const float *a, const float *b, float *c, float *scratch, int64_t tid, int64_t nthreads);
@@ -31,8 +32,12 @@ static void add(int64_t m, int64_t n, int64_t k, bool ta, bool tb)
     if (k > 1) s->k[s->nk++] = (Ext){ k, ta ? m : 1, tb ? 1 : n, 0 };
 }
 
-static void shapes(void)
+static void shapes(char **size)
 {
+    for (int form = 0; size && form < 4; form++)
+        add(atoi(size[0]), atoi(size[1]), atoi(size[2]), form & 1, form & 2);
+    if (size)
+        return;
     static const int64_t square[] = { 8, 16, 32, 64, 128, 256, 512, 1024 };
     for (int form = 0; form < 4; form++)
         for (size_t i = 0; i < sizeof square / sizeof *square; i++)
@@ -92,6 +97,14 @@ static double peak_now(void *lib, const Target *t, int chains)
     return best;
 }
 
+/* Time on the core, so that neighbours on it do not count. */
+static double cpu_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 static float *filled(int64_t n)
 {
     uint64_t rng = (uint64_t)n;
@@ -124,10 +137,10 @@ static double rate(const Shape *x, void (*run)(const Shape *, void *, const Data
 {
     double work = 2.0 * (double)x->m * (double)x->n * (double)x->k;
     int64_t calls = (int64_t)(5e7 / work) + 1;
-    double start = seconds();
+    double start = cpu_seconds();
     for (int64_t i = 0; i < calls; i++)
         run(x, f, d);
-    return work * (double)calls / (seconds() - start) * 1e-9;
+    return work * (double)calls / (cpu_seconds() - start) * 1e-9;
 }
 
 static void measure(Shape *x, const Target *t, void *lib, void *sgemm)
@@ -164,8 +177,7 @@ int main(int argc, char **argv)
     Target t;
     if (!target_find(&t, argc > 1 ? argv[1] : NULL))
         return 1;
-    const char *only = argc > 2 ? argv[2] : "";
-    shapes();
+    shapes(argc == 5 ? argv + 2 : NULL);
     Em *em = em_new(&t, "gemm");
     int chains = t.vregs == 32 ? 24 : 12;
     emit_peak(em, chains);
@@ -180,8 +192,6 @@ int main(int argc, char **argv)
            t.vbytes, peak);
     for (int i = 0; i < nshapes; i++) {
         Shape *x = &shape[i];
-        if (!strstr(x->name, only))
-            continue;
         measure(x, &t, lib, sgemm);
         printf("%6d %4d %4d  %c%c  %7.1f  %5.0f %%  ", (int)x->m, (int)x->n, (int)x->k, x->ta ? 't' : 'n', x->tb ? 't' : 'n',
                x->best, 100 * x->best / peak);

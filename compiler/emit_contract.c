@@ -3,8 +3,8 @@
    Requires a ContractSpec (emit.h). Guarantees the bits of 5.1, whatever the target's registers, the tiles, packing and threads:
    - chain form: an element is one chain of multiply-adds over k in ascending order from 0. Where all of k is more than 4096
      long, its outermost long loop is cut into slabs of at most 4096 steps, one chain each, added in order.
-   - dot form: if k is contiguous in both operands, n is not contiguous in b, and M or N is at most 4: 16 lanes (k mod 16) of
-     the last k loop, lanes joined as a tree 8, 4, 2, 1.
+   - dot form: 16 lanes (k mod 16) of the last k loop, joined as a tree 8, 4, 2, 1. It is taken if k is contiguous in both
+     operands, n is not contiguous in b, and M or N is at most 4 (k at least 16), or at most 12 (k at least 64).
    Which of the two is decided by extents and strides only.
 
    The work is a list of panels: for each index of the outer loops a run of nv vectors along the vector axis. In a panel, m is cut
@@ -15,9 +15,7 @@
 
 typedef LLVMValueRef V;
 
-#include <stdlib.h>
-#define UNROLL(x) (x >= 8 ? atoi(getenv("U")) : 4)
-enum { SLAB = 4096, DOT_LANES = 16, DOT_FEW = 4, MAXTILE = 32, MAXVECS = 8 };
+enum { SLAB = 4096, DOT_LANES = 16, MAXTILE = 32, MAXVECS = 16 };
 enum { BATCH, ROWS, COLS };                          /* the three groups of loops that an element of c has an index in */
 
 typedef struct { Ext e; int group; } Outer;
@@ -36,7 +34,7 @@ typedef struct {
     int64_t panels;                  /* along vec */
     int high, low;                   /* tile heights, low == high - 1 */
     int64_t nhigh, nlow;             /* how many tiles of each, the high ones first */
-    bool dot, pack;
+    bool dot, pack, pack_a;
     int cut;                         /* the k loop that slabs cut; loops outside it make one slab each */
     int64_t step, slab;              /* its iterations in a slab; multiply-adds in a slab */
     bool slabs;                      /* more than one */
@@ -78,8 +76,9 @@ static bool wants_dot(const Plan *p)
     if (!p->nk)
         return false;
     Ext k = p->k[p->nk - 1];
-    bool few = p->m.n <= DOT_FEW || p->vec.n <= DOT_FEW;
-    return few && k.n >= DOT_LANES && k.sa == 1 && k.sb == 1 && p->vec.sb != 1 && p->vec.sa == 0;
+    int64_t few = p->m.n < p->vec.n ? p->m.n : p->vec.n;
+    bool long_enough = (few <= 4 && k.n >= 16) || (few <= 12 && k.n >= 64);
+    return long_enough && k.sa == 1 && k.sb == 1 && p->vec.sb != 1 && p->vec.sa == 0;
 }
 
 /* The outermost loop whose inner loops together are at most a slab long is cut. */
@@ -133,9 +132,11 @@ static void choose_tile(Plan *p, const Target *t)
     int spare = t->fma ? 1 : 2, best_h = 1, best_w = 1;
     double best = 0;
     for (int w = 1; w <= MAXVECS && w <= vectors; w++)
-        for (int h = 1; h <= p->m.n && h * w + w + spare <= t->vregs; h++) {
+        for (int h = 1; h <= p->m.n && h * w + (h > 1 ? w : 1) + spare <= t->vregs; h++) {   /* one row: b straight from memory */
             cut_rows(p, h);
             double cost = (double)(vectors / w) * panel_cost(p, w) + (vectors % w ? panel_cost(p, (int)(vectors % w)) : 0);
+            int variants = (p->nlow ? 2 : 1) * (vectors > w && p->vec.n % ((int64_t)w * p->lanes) ? 2 : 1);
+            cost *= 1 + 0.015 * variants;            /* each is code that has to be made and held */
             if (best == 0 || cost < best) {
                 best = cost;
                 best_h = h;
@@ -147,14 +148,29 @@ static void choose_tile(Plan *p, const Target *t)
     p->panels = (vectors + best_w - 1) / best_w;
 }
 
-/* Dot: at most 4 rows by as many columns as registers allow. */
+/* Dot: h x w elements take `each` registers apiece; the joining of lanes counts too. */
 static void choose_dot_tile(Plan *p, const Target *t, Dt dt)
 {
-    int each = DOT_LANES * dt_size(dt) / t->vbytes, room = t->vregs * 3 / 4 / each;
-    cut_rows(p, p->m.n < DOT_FEW ? (int)p->m.n : DOT_FEW);
-    int columns = room / p->high < 1 ? 1 : room / p->high > 8 ? 8 : room / p->high;
-    p->nv = columns < p->vec.n ? columns : (int)p->vec.n;
-    p->panels = (p->vec.n + p->nv - 1) / p->nv;
+    int each = DOT_LANES * dt_size(dt) / t->vbytes, best_h = 1, best_w = 1;
+    double best = 0;
+    if (each < 1)
+        each = 1;
+    for (int w = 1; w <= 8 && w <= p->vec.n; w++)
+        for (int h = 1; h <= p->m.n && (h * w == 1 || h * w * each + w + 2 <= t->vregs); h++) {
+            cut_rows(p, h);
+            int64_t tiles = (p->nhigh + p->nlow) * ((p->vec.n + w - 1) / w);
+            int busy = each * (h * w > h + w ? h * w : h + w), variants = (p->nlow ? 2 : 1) * (p->vec.n % w ? 2 : 1);
+            double cost = (double)tiles * ((double)(p->ks / DOT_LANES + 1) * (busy < 8 ? 8 : busy) + 5 * h * w + 40);
+            cost *= 1 + 0.015 * variants;
+            if (best == 0 || cost < best) {
+                best = cost;
+                best_h = h;
+                best_w = w;
+            }
+        }
+    cut_rows(p, best_h);
+    p->nv = best_w;
+    p->panels = (p->vec.n + best_w - 1) / best_w;
 }
 
 /* B is packed where its vectors are strided and used by several tiles (or can be transposed in registers), or where its rows
@@ -169,6 +185,15 @@ static bool wants_pack(const Plan *p, const Target *t, Dt dt)
         return tiles > 1 || (k.sb == 1 && k.n >= p->lanes && p->m.n > 1);
     int64_t row = (k.sb < 0 ? -k.sb : k.sb) * dt_size(dt);
     return tiles >= 8 && p->ks * row > t->l2;
+}
+
+/* A is packed, all of it at a thread's start, where it stands as [k, m] and its rows are far apart: a tile reads a few elements
+   from each of them, and again for every panel. */
+static bool wants_pack_a(const Plan *p, const Target *t, Dt dt)
+{
+    if (p->nk != 1 || p->slabs || p->outers > 1 || p->vec.sa || p->m.sa != 1 || p->panels < 8)
+        return false;
+    return p->ks * p->k[0].sa * dt_size(dt) > t->l2;
 }
 
 static Plan plan_of(const Target *t, const ContractSpec *s)
@@ -186,6 +211,7 @@ static Plan plan_of(const Target *t, const ContractSpec *s)
     }
     choose_tile(&p, t);
     p.pack = wants_pack(&p, t, s->dt);
+    p.pack_a = wants_pack_a(&p, t, s->dt);
     return p;
 }
 
@@ -204,14 +230,16 @@ bool contract_small(const ContractSpec *s)
     return work_of(s) < 65536;
 }
 
-/* Scratch: the packed panel, then the sums of slabs so far. */
+/* Scratch: the packed panel, the sums of slabs so far, the packed A. */
 static int64_t pack_elems(const Plan *p) { return p->pack ? p->slab * p->nv * p->lanes : 0; }
 static int64_t sums_elems(const Plan *p) { return p->slabs ? p->m.n * p->nv * p->lanes : 0; }
+
+static int64_t pack_a_elems(const Plan *p) { return p->pack_a ? p->m.n * p->ks : 0; }
 
 int64_t contract_scratch(const Target *t, const ContractSpec *s)
 {
     Plan p = plan_of(t, s);
-    return (pack_elems(&p) + sums_elems(&p)) * dt_size(s->dt);
+    return (pack_elems(&p) + sums_elems(&p) + pack_a_elems(&p)) * dt_size(s->dt);
 }
 
 /* ---- the state of emission */
@@ -223,7 +251,7 @@ typedef struct {
     Dt dt;
     V a, b, c;                       /* operands */
     const V *operand;                /* c and the epilogue's */
-    V packed, sums;                  /* scratch */
+    V packed, sums, packed_a;        /* scratch */
     V tile;                          /* a variable that holds a finished tile for the epilogue */
     V lo, hi;                        /* this thread's tiles */
     V ap, bp;                        /* where the panel starts in a and b */
@@ -357,36 +385,53 @@ static void pack_rows(Gen *g, V from, V to, int64_t n, int64_t sk)
     chain_end(g, &c, 2, at);
 }
 
-/* `rows` (<= lanes) steps of k, contiguous in b, by one vector of columns. */
-static void pack_block(Gen *g, V from, V to, int vector, int rows)
+/* `rows` (<= lanes) steps of k, contiguous in b, by one vector of `valid` columns. */
+static void pack_block(Gen *g, V from, V to, int valid, int rows)
 {
     int lanes = g->p->lanes;
     V x[64];
     for (int i = 0; i < lanes; i++) {
-        V at = em_int(g->em, (vector * lanes + i) * g->p->vec.sb);
-        x[i] = i < lanes_of(g, vector) ? em_load_part(g->em, g->dt, lanes, rows, from, at) : zero(g, lanes);
+        V at = em_int(g->em, i * g->p->vec.sb);
+        x[i] = i < valid ? em_load_part(g->em, g->dt, lanes, rows, from, at) : zero(g, lanes);
     }
     if (lanes > 1)
         transpose(g, x, lanes);
     for (int i = 0; i < rows; i++)
-        pack_store(g, x[i], to, i, vector);
+        pack_store(g, x[i], to, i, 0);
 }
 
-static void pack_transposed(Gen *g, V from, V to, int64_t n)
+/* One vector of columns, n steps of k. */
+static void pack_strip(Gen *g, V from, V to, int valid, int64_t n)
 {
     int lanes = g->p->lanes;
     V at[2] = { from, to };
     if (n >= lanes) {
         Chain c;
         chain_begin(g, &c, n / lanes, 2, at);
-        for (int v = 0; v < g->nv; v++)
-            pack_block(g, at[0], at[1], v, lanes);
+        pack_block(g, at[0], at[1], valid, lanes);
         at[0] = em_at(g->em, g->dt, at[0], em_int(g->em, lanes));
         at[1] = em_at(g->em, g->dt, at[1], em_int(g->em, (int64_t)g->nv * lanes * lanes));
         chain_end(g, &c, 2, at);
     }
-    for (int v = 0; n % lanes && v < g->nv; v++)
-        pack_block(g, at[0], at[1], v, (int)(n % lanes));
+    if (n % lanes)
+        pack_block(g, at[0], at[1], valid, (int)(n % lanes));
+}
+
+static void pack_transposed(Gen *g, V from, V to, int64_t n)
+{
+    int lanes = g->p->lanes, full = g->valid == lanes ? g->nv : g->nv - 1;
+    V at[2] = { from, to };
+    if (full) {
+        Chain c;
+        chain_begin(g, &c, full, 2, at);
+        V start[2] = { at[0], at[1] };
+        pack_strip(g, at[0], at[1], lanes, n);
+        at[0] = em_at(g->em, g->dt, start[0], em_int(g->em, lanes * g->p->vec.sb));
+        at[1] = em_at(g->em, g->dt, start[1], em_int(g->em, lanes));
+        chain_end(g, &c, 2, at);
+    }
+    if (full < g->nv)
+        pack_strip(g, at[0], at[1], g->valid, n);
 }
 
 /* B's panel for one slab: `n` iterations of loop `level`, all of the loops inside; `inner` steps per iteration. */
@@ -409,6 +454,29 @@ static void pack_panel(Gen *g, int level, int64_t n, V from, V to)
     em_loop_end(g->em, &l);
 }
 
+/* A as the tiles read it: tile by tile, k by k, its h rows. */
+static void pack_a(Gen *g)
+{
+    const Plan *p = g->p;
+    Em *em = g->em;
+    for (int i = 0; i < 2; i++) {
+        int h = i ? p->low : p->high;
+        int64_t first = i ? p->nhigh * p->high : 0, count = i ? p->nlow : p->nhigh;
+        if (!count)
+            continue;
+        EmLoop l = em_loop(em, em_int(em, 0), em_int(em, count), 1, true);
+        V row = iadd(g, imul(g, l.i, h), em_int(em, first));
+        V at[2] = { em_at(em, g->dt, g->a, row), em_at(em, g->dt, g->packed_a, imul(g, row, p->ks)) };
+        Chain c;
+        chain_begin(g, &c, p->ks, 2, at);
+        em_store(em, g->dt, em_load(em, g->dt, h, at[0], NULL), at[1], NULL);
+        at[0] = em_at(em, g->dt, at[0], em_int(em, p->k[0].sa));
+        at[1] = em_at(em, g->dt, at[1], em_int(em, h));
+        chain_end(g, &c, 2, at);
+        em_loop_end(em, &l);
+    }
+}
+
 /* ---- the chain form: a tile of h rows by nv vectors */
 
 /* One step of k: at[0] points into a, at[1] into b (or the packed panel), `ahead` steps of (sa, sb) further. */
@@ -425,7 +493,7 @@ static void tile_step(Gen *g, int h, const V *at, int64_t ahead, int64_t sa, int
     for (int r = 0; r < h; r++) {
         V x = NULL;
         for (int v = 0; v < g->nv; v++) {
-            int64_t i = ahead * sa + r * p->m.sa;
+            int64_t i = ahead * sa + r * (p->pack_a ? 1 : p->m.sa);
             if (p->vec.sa)
                 x = em_load_strided(em, g->dt, p->lanes, lanes_of(g, v), at[0], em_int(em, i + v * p->lanes * p->vec.sa),
                                     p->vec.sa);
@@ -449,7 +517,7 @@ static void tile_loops(Gen *g, int h, int level, int64_t n, V *value)
     int64_t inner = 1;
     for (int i = level + 1; i < p->nk; i++)
         inner *= p->k[i].n;
-    int64_t sa = p->k[level].sa, sb = p->pack ? inner * g->nv * p->lanes : p->k[level].sb;
+    int64_t sa = p->pack_a ? h : p->k[level].sa, sb = p->pack ? inner * g->nv * p->lanes : p->k[level].sb;
     if (level < p->nk - 1) {
         chain_begin(g, &c, n, nvalue, value);
         V start[2] = { value[0], value[1] };
@@ -459,7 +527,7 @@ static void tile_loops(Gen *g, int h, int level, int64_t n, V *value)
         chain_end(g, &c, nvalue, value);
         return;
     }
-    int64_t unroll = n * h * g->nv <= 64 ? n : UNROLL(h * g->nv), looped = n / unroll, done = 0;
+    int64_t unroll = n * h * g->nv <= 64 ? n : (h * g->nv >= 8 ? 2 : 4), looped = n / unroll, done = 0;
     if (looped > 1) {
         chain_begin(g, &c, looped, nvalue, value);
         for (int u = 0; u < unroll; u++)
@@ -519,7 +587,8 @@ static V sums_row(Gen *g, V m) { return em_at(g->em, g->dt, g->sums, imul(g, m, 
 static void tile(Gen *g, int h, V m0, int64_t n, V ap, V bp)
 {
     const Plan *p = g->p;
-    V value[2 + MAXTILE] = { em_at(g->em, g->dt, ap, imul(g, m0, p->m.sa)), p->pack ? g->packed : bp };
+    V a = p->pack_a ? em_at(g->em, g->dt, g->packed_a, imul(g, m0, p->ks)) : em_at(g->em, g->dt, ap, imul(g, m0, p->m.sa));
+    V value[2 + MAXTILE] = { a, p->pack ? g->packed : bp };
     for (int i = 0; i < h * g->nv; i++)
         value[2 + i] = zero(g, p->lanes);
     tile_loops(g, h, p->cut, n, value);
@@ -835,6 +904,8 @@ static void ranges(Gen *g, V tid, V nthreads)
     LLVMBasicBlockRef work = em_block(em, "work"), none = em_block(em, "none");
     LLVMBuildCondBr(em->b, mine, work, none);
     LLVMPositionBuilderAtEnd(em->b, work);
+    if (p->pack_a)
+        pack_a(g);
     all_panels(g);
     LLVMBuildBr(em->b, none);
     LLVMMoveBasicBlockAfter(none, LLVMGetInsertBlock(em->b));
@@ -852,6 +923,7 @@ LLVMValueRef emit_contract(Em *em, const ContractSpec *s, const char *name)
     if (scratch) {
         g.packed = operand[nptr - 1];
         g.sums = em_at(em, s->dt, g.packed, em_int(em, pack_elems(&p)));
+        g.packed_a = em_at(em, s->dt, g.sums, em_int(em, sums_elems(&p)));
     }
     if (s->epilogue && !p.dot && p.high > 2)
         g.tile = em_var(em, LLVMArrayType2(em_type(em, s->dt, p.lanes), (uint64_t)(p.high * p.nv)), NULL);

@@ -135,7 +135,8 @@ static bool is_dot(const ContractSpec *s)
         if (b.sc == 1 && v.sc != 1 && (b.sa == 1 || b.sb == 1))
             v = b;
     }
-    return (m.n <= 4 || v.n <= 4) && k.n >= 16 && k.sa == 1 && k.sb == 1 && v.sb != 1 && v.sa == 0;
+    int64_t few = m.n < v.n ? m.n : v.n;
+    return ((few <= 4 && k.n >= 16) || (few <= 12 && k.n >= 64)) && k.sa == 1 && k.sb == 1 && v.sb != 1 && v.sa == 0;
 }
 
 /* Steps of k until the next slab begins. */
@@ -355,7 +356,7 @@ Test(contract, matrices_of_all_forms)
 {
     static const int64_t size[][3] = { { 1, 1, 1 }, { 1, 1, 100 }, { 1, 64, 48 }, { 64, 1, 48 }, { 3, 5, 4 }, { 16, 16, 16 },
                                        { 65, 10, 256 }, { 13, 33, 1 }, { 100, 100, 100 }, { 17, 40, 5000 }, { 2, 50, 40 },
-                                       { 12, 96, 17 }, { 130, 70, 33 }, { 1, 300, 1 } };
+                                       { 12, 96, 17 }, { 130, 70, 33 }, { 1, 300, 1 }, { 700, 270, 200 } };
     enum { SIZES = sizeof size / sizeof *size };
     static Case c[4 * SIZES];
     for (int i = 0; i < 4 * SIZES; i++)
