@@ -6,6 +6,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* With the address sanitizer what is not handed out is forbidden ground, and a gap stands between two pieces. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#define FORBID(p, n) ASAN_POISON_MEMORY_REGION(p, n)
+#define ALLOW(p, n)  ASAN_UNPOISON_MEMORY_REGION(p, n)
+#define GAP ((size_t)16)
+#else
+#define FORBID(p, n) ((void)(p), (void)(n))
+#define ALLOW(p, n)  ((void)(p), (void)(n))
+#define GAP ((size_t)0)
+#endif
+
 #define CHUNK ((size_t)1 << 18)
 #define ALIGN ((size_t)16)
 
@@ -31,13 +43,15 @@ static Chunk *chunk_new(size_t size)
     Chunk *c = calloc(1, HEADER + size);
     if (!c) out_of_memory();
     c->size = size;
+    FORBID((char *)c + HEADER, size);
     return c;
 }
 
 void *arena_alloc(size_t n)
 {
     if (n > SIZE_MAX / 2) out_of_memory();
-    n = (n + ALIGN - 1) / ALIGN * ALIGN;
+    size_t wanted = n;
+    n = (n + ALIGN - 1) / ALIGN * ALIGN + GAP;
     if (n == 0) n = ALIGN;
     if (n > CHUNK / 4) {                            /* big pieces stand alone, behind the chunk that is being filled */
         Chunk *c = chunk_new(n);
@@ -48,6 +62,7 @@ void *arena_alloc(size_t n)
         } else {
             chunks = c;
         }
+        ALLOW((char *)c + HEADER, wanted);
         return (char *)c + HEADER;
     }
     if (!chunks || chunks->size - chunks->used < n) {
@@ -57,6 +72,7 @@ void *arena_alloc(size_t n)
     }
     void *p = (char *)chunks + HEADER + chunks->used;
     chunks->used += n;
+    ALLOW(p, wanted);
     return p;
 }
 
