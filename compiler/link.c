@@ -16,6 +16,10 @@
 
 extern char **environ;
 
+#ifndef NLC_LINK_FLAGS
+#define NLC_LINK_FLAGS ""                                  /* what the runtime was built with and a link has to say again: sanitizers */
+#endif
+
 typedef VEC(char *) Words;
 
 static char *driver(void)
@@ -111,10 +115,11 @@ bool link_program(const char *obj, const char *exe)
     Words w = { 0 };
     char *runtime = arena_printf("%s/libnlrt.a", opt.rtdir ? opt.rtdir : ".");
     if (access(runtime, R_OK)) {
-        fprintf(stderr, "nlc: error: the runtime %s cannot be read: %s; --runtime DIR says where libnlrt.a is\n", runtime, strerror(errno));
+        fprintf(stderr, "nlc: error: the runtime %s cannot be read: %s; NLC_RTDIR says where libnlrt.a is\n", runtime, strerror(errno));
         return false;
     }
     add_words(&w, driver());
+    add_words(&w, arena_strdup(NLC_LINK_FLAGS));
     PUSH(w, arena_strdup("-o"));
     PUSH(w, arena_strdup(exe));
     PUSH(w, arena_strdup(obj));
@@ -131,7 +136,7 @@ bool link_program(const char *obj, const char *exe)
     if (status == 0)
         return true;
     if (status < 0)
-        fprintf(stderr, "nlc: error: cannot run the linker driver `%s`: %s; install gcc or clang, or name one with --cc\n", w.at[0], strerror(errno));
+        fprintf(stderr, "nlc: error: cannot run the linker driver `%s`: %s; install gcc or clang, or name one in NLC_CC\n", w.at[0], strerror(errno));
     else
         fprintf(stderr, "nlc: error: linking failed (`%s` ended with %d); the command was\n", w.at[0], status);
     print_command(&w);
