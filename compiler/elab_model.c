@@ -466,12 +466,21 @@ Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, int nl
 
 /* ---- the end: birth entries, and what the level graph must satisfy */
 
+/* `with fixed`: a rule that does nothing, on a state that no objective may depend on. */
+static bool meant_to_stay(Var *v)
+{
+    diag_quiet(true);
+    Value r = var_rule(v, v->st->loc);
+    diag_quiet(false);
+    return r.kind == V_DEF && !r.clo->def->nbody;
+}
+
 static void check_states(Elabmodel *em)
 {
     for (int i = 0; i < em->var.n; i++) {
         Var *v = em->var.at[i];
         v->st->moved = v->ever_moved; v->st->read = v->ever_read;
-        if (v->st->kind == ST_LEARN && em->trained && !v->ever_moved && !v->fixed)
+        if (v->st->kind == ST_LEARN && em->trained && !v->ever_moved && !v->fixed && !meant_to_stay(v))
             error_at(v->st->loc, "nothing moves '%s': no objective depends on it", v->st->path);
         if (v->st->kind == ST_STATE && em->trained && !v->ever_moved)
             error_at(v->st->loc, "nothing moves the state '%s': no `<-` is reached", v->st->path);
