@@ -40,6 +40,10 @@ static void find_lines(Source *s)
 
 static int source_keep(const char *name, const char *text, size_t size)
 {
+    if (size >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) {  /* a byte order mark is no character of the text */
+        text += 3;
+        size -= 3;
+    }
     if (sources.n >= MAX_SOURCES) {
         error_at((Loc){0}, "too many source files");
         return -1;
@@ -341,9 +345,10 @@ static void draw_place(const Pen *p, Loc at)
     if (col <= at.col) caret = upto;                     /* the place is the line's end */
     unsigned end = at.ecol > at.col ? at.ecol : (unsigned)at.col + 1;
     if (end > col && col > at.col) end = col;
-    fprintf(p->to, "%5u | %s", (unsigned)at.line, from ? "..." : "");
+    int gutter = fprintf(p->to, "%5u", (unsigned)at.line);
+    fprintf(p->to, " | %s", from ? "..." : "");
     draw_text(text + from, upto - from, p->to);
-    fprintf(p->to, "%s\n      | %s", upto < len ? "..." : "", from ? "   " : "");
+    fprintf(p->to, "%s\n%*s | %s", upto < len ? "..." : "", gutter, "", from ? "   " : "");
     for (size_t i = from; i < caret;) {
         size_t l = char_length(text + i, caret - i);
         fputc(text[i] == '\t' ? '\t' : ' ', p->to);

@@ -90,7 +90,7 @@ static void yyerror(const Loc *at, Parser *p, AstVec *file, const char *text);
 
 %%
 
-start: lines END                        { *file = *$lines; };
+start: lines END                        { (void)yynerrs; *file = *$lines; };    /* bison counts errors, diag.c too */
 
 /* ---- what has lines of its own: definitions and statements */
 
@@ -443,6 +443,13 @@ static bool expects(const Trouble *w, yysymbol_kind_t kind)
     return false;
 }
 
+static bool expects_sign(const Trouble *w, const char *sign)
+{
+    for (int i = 0; i < w->n; i++)
+        if (!strcmp(yysymbol_name(w->expected[i]), sign)) return true;
+    return false;
+}
+
 static const char *quoted(const char *s)
 {
     return strcmp(s, "'") ? arena_printf("'%s'", s) : "the sign ' (transpose)";
@@ -472,24 +479,25 @@ static bool worth_saying(const Trouble *w, yysymbol_kind_t kind)
     };
     const char *name = yysymbol_name(kind);
     bool operators = expects(w, YYSYMBOL_KEY);
-    if (operators && (!strcmp(name, "'('") || (!strcmp(name, "'='") && expects(w, YYSYMBOL_LINE)))) return false;
+    bool closing = expects(w, YYSYMBOL_LINE) || expects_sign(w, "')'") || expects_sign(w, "']'");
+    if (operators && (!strcmp(name, "'('") || (closing && (!strcmp(name, "'='") || !strcmp(name, "':'"))))) return false;
     if (kind == YYSYMBOL_LINE || kind == YYSYMBOL_NAME || kind == YYSYMBOL_STR) return true;
     for (size_t i = 0; i < sizeof few / sizeof *few; i++)
         if (!strcmp(few[i], name)) return true;
     return false;
 }
 
-/* "',' or ')'"; NULL if there is nothing to say. */
+/* "an operator, ',' or ')'"; NULL if there is nothing to say. */
 static const char *list_expected(const Trouble *w)
 {
-    const char *text = NULL;
+    const char *text = expects(w, YYSYMBOL_KEY) ? "an operator" : NULL;
     yysymbol_kind_t last = YYSYMBOL_YYEMPTY;
     for (int i = 0; i < w->n; i++) {
         if (!worth_saying(w, w->expected[i])) continue;
         if (last != YYSYMBOL_YYEMPTY) text = text ? arena_printf("%s, %s", text, symbol_text(last)) : symbol_text(last);
         last = w->expected[i];
     }
-    if (last == YYSYMBOL_YYEMPTY) return NULL;
+    if (last == YYSYMBOL_YYEMPTY) return text;
     return text ? arena_printf("%s or %s", text, symbol_text(last)) : symbol_text(last);
 }
 
@@ -550,7 +558,8 @@ static void explain(const Parser *p, const Trouble *w)
         error_at(t->loc, "a statement cannot begin with %s%s", found(t),
                  goes_on && t != p->tokens.at ? "; it goes on in the next line only inside ( ) and [ ]" : "");
     } else if (word && expects(w, YYSYMBOL_NAME)) {
-        error_at(t->loc, "'%s' is a word of the language and cannot be a name", t->text);
+        error_at(t->loc, "'%s' is a word of the language and cannot %s", t->text,
+                 expects(w, YYSYMBOL_NUM) ? "stand in an expression" : "be a name");
     } else if (expects(w, YYSYMBOL_NUM)) {
         error_at(t->loc, "expected an expression %s %s", what, found(t));
     } else {

@@ -381,18 +381,6 @@ static void visit_parts(Ast *a, Visit visit, void *context)
 
 /* ---- what a definition binds */
 
-static void collect(void *context, Ast *a)
-{
-    NameSet *bound = context;
-    for (int i = 0; i < a->nnames; i++) set_add(bound, a->names[i]->name);
-    if (a->cl)
-        for (int i = 0; i < a->cl->nvars; i++) set_add(bound, a->cl->vars[i]->name);
-    if (a->kind == S_LEVEL || a->kind == S_EVENT || a->kind == S_MINIMIZE) set_add(bound, a->name);
-    if (a->kind == S_REPORT)
-        for (int i = 0; i < a->n; i++) set_add(bound, a->list[i]->name);
-    visit_parts(a, collect, bound);
-}
-
 /* Parameters, and the dimension names of their shapes: a name alone in a shape is one. */
 static void collect_params(NameSet *bound, Ast *const *params, int n)
 {
@@ -402,6 +390,20 @@ static void collect_params(NameSet *bound, Ast *const *params, int n)
         for (int k = 0; type && k < type->n; k++)
             if (type->list[k]->kind == E_NAME) set_add(bound, type->list[k]->name);
     }
+}
+
+static void collect(void *context, Ast *a)
+{
+    NameSet *bound = context;
+    collect_params(bound, a->params, a->nparams);
+    collect_params(bound, a->inputs, a->ninputs);
+    for (int i = 0; i < a->nnames; i++) set_add(bound, a->names[i]->name);
+    if (a->cl)
+        for (int i = 0; i < a->cl->nvars; i++) set_add(bound, a->cl->vars[i]->name);
+    if (a->kind == S_LEVEL || a->kind == S_EVENT || a->kind == S_MINIMIZE) set_add(bound, a->name);
+    if (a->kind == S_REPORT)
+        for (int i = 0; i < a->n; i++) set_add(bound, a->list[i]->name);
+    visit_parts(a, collect, bound);
 }
 
 static void check_params(const Ast *d)
@@ -579,8 +581,6 @@ static void check_definition(File *f, Ast *d)
 {
     Checker c = { .file = f };
     check_params(d);
-    collect_params(&c.bound, d->params, d->nparams);
-    collect_params(&c.bound, d->inputs, d->ninputs);
     collect(&c.bound, d);
     visit_parts(d, check, &c);
 }
@@ -614,6 +614,6 @@ void resolve(struct Ast *tree)
         if (!is_known(files.at[i])) continue;
         check_places(t->body, t->nbody, IN_FILE);
         for (int k = 0; k < t->nbody; k++)
-            if (t->body[k]->kind != D_USE) check_definition(files.at[i], t->body[k]);
+            if (is_named_definition(t->body[k]) || t->body[k]->kind == D_SCHEDULE) check_definition(files.at[i], t->body[k]);
     }
 }

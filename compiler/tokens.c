@@ -39,7 +39,7 @@ static const Keyword keywords[] = {
     { "learn", T_LEARN, ALWAYS, false },       { "state", T_STATE, ALWAYS, false },
     { "level", T_LEVEL, ALWAYS, false },       { "minimize", T_MINIMIZE, ALWAYS, false },
     { "emit", T_EMIT, ALWAYS, false },         { "report", T_REPORT, ALWAYS, false },
-    { "default", T_DEFAULT, ALWAYS, false },   { "if", T_IF, ALWAYS, false },
+    { "default", T_DEFAULT, ALWAYS, true },   { "if", T_IF, ALWAYS, false },
     { "else", T_ELSE, ALWAYS, false },         { "for", T_FOR, ALWAYS, false },
     { "every", T_EVERY, ALWAYS, false },       { "with", T_WITH, ALWAYS, false },
     { "when", T_WHEN, ALWAYS, false },         { "and", T_AND, ALWAYS, false },
@@ -230,7 +230,7 @@ static void open_bracket(Filter *f, const Token *t)
     if (t->kind == '{') close_round(f, t);
     Open o = { t->kind, t->loc };
     PUSH(f->open, o);
-    put(f, t->kind, t->loc, t->text, false);
+    put(f, t->kind, t->loc, t->text, t->silent);
 }
 
 static void close_bracket(Filter *f, const Token *t)
@@ -238,13 +238,20 @@ static void close_bracket(Filter *f, const Token *t)
     int at = f->open.n - 1;
     while (at >= 0 && closer(f->open.at[at].kind) != t->kind && (t->kind == '}' || f->open.at[at].kind != '{')) at--;
     if (at < 0 || closer(f->open.at[at].kind) != t->kind) {
-        error_at(t->loc, "this '%c' closes nothing", t->kind);
+        int inner = innermost(f);
+        if (t->kind != '}' && (inner == '(' || inner == '[')) {
+            error_at(t->loc, "this '%c' cannot close a '%c'", t->kind, inner);
+            note_at(f->open.at[f->open.n - 1].loc, "the '%c' is here", inner);
+            close_silently(f, t->loc);
+        } else {
+            error_at(t->loc, "this '%c' closes nothing", t->kind);
+        }
         return;
     }
     if (at < f->open.n - 1) never_closed(f, t->loc, arena_printf("'%s'", t->text));
     while (f->open.n - 1 > at) close_silently(f, t->loc);
     if (t->kind == '}') end_statement(f, t->loc, "'}'");
-    put(f, t->kind, t->loc, t->text, false);
+    put(f, t->kind, t->loc, t->text, t->silent);
     f->open.n--;
 }
 
@@ -314,7 +321,7 @@ static void filter(Filter *f, const Token *t)
     else if (kind == T_NUM && is_member(f, t)) put_member(f, t);
     else if (kind == '%' && is_percent(f)) put(f, T_PERCENT, t->loc, t->text, false);
     else if (kind == T_MOVE && round) put_compared(f, t);
-    else put(f, kind, t->loc, t->text, false);
+    else put(f, kind, t->loc, t->text, t->silent);
 }
 
 void tokenize(int file, TokenVec *out)
