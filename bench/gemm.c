@@ -10,8 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-typedef void (*Product)(const float *a, const float *b, float *c, int64_t tid, int64_t nthreads);
-typedef void (*ProductScratch)(const float *a, const float *b, float *c, float *scratch, int64_t tid, int64_t nthreads);
+typedef void (*Product)(const float *a, const float *b, float *c, float *scratch, int64_t tid, int64_t nthreads);
 typedef void (*Sgemm)(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda, const float *b,
                       int ldb, float beta, float *c, int ldc);
 typedef struct { int64_t m, n, k; bool ta, tb; char *name; ContractSpec s; double best, blas; } Shape;
@@ -119,10 +118,7 @@ typedef struct { const float *a, *b; float *c, *scratch; } Data;
 static void run_nlc(const Shape *x, void *f, const Data *d)
 {
     (void)x;
-    if (d->scratch)
-        ((ProductScratch)f)(d->a, d->b, d->c, d->scratch, 0, 1);
-    else
-        ((Product)f)(d->a, d->b, d->c, 0, 1);
+    ((Product)f)(d->a, d->b, d->c, d->scratch, 0, 1);
 }
 
 static void run_blas(const Shape *x, void *f, const Data *d)

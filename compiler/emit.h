@@ -98,6 +98,6 @@ struct ContractSpec {
     void *env;                   /* the epilogue's own */
 };
 LLVMValueRef emit_contract(Em *em, const ContractSpec *s, const char *name);    /* the kernel */
-int64_t contract_scratch(const Target *t, const ContractSpec *s);              /* bytes of scratch per thread (the last operand), 0: none wanted */
-bool contract_small(const ContractSpec *s);                                    /* so little work that one thread does it all (depends on shapes only) */
+int64_t contract_scratch(const Target *t, const ContractSpec *s);              /* bytes of scratch per thread (the last operand; 0: it is not used) */
+bool contract_small(const ContractSpec *s);                                    /* so little work that thread 0 does it all (depends on shapes only) */
 #endif

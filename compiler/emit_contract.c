@@ -915,16 +915,13 @@ static void ranges(Gen *g, V tid, V nthreads)
 LLVMValueRef emit_contract(Em *em, const ContractSpec *s, const char *name)
 {
     Plan p = plan_of(em->t, s);
-    bool scratch = contract_scratch(em->t, s) > 0;
-    int nptr = 3 + s->nextra + scratch;
+    int nptr = 4 + s->nextra;
     V *operand = NEWN(V, nptr), tid, nthreads;
     V fn = em_kernel(em, name, nptr, operand, &tid, &nthreads);
     Gen g = { .em = em, .s = s, .p = &p, .dt = s->dt, .a = operand[0], .b = operand[1], .c = operand[2], .operand = operand + 2 };
-    if (scratch) {
-        g.packed = operand[nptr - 1];
-        g.sums = em_at(em, s->dt, g.packed, em_int(em, pack_elems(&p)));
-        g.packed_a = em_at(em, s->dt, g.sums, em_int(em, sums_elems(&p)));
-    }
+    g.packed = operand[nptr - 1];
+    g.sums = em_at(em, s->dt, g.packed, em_int(em, pack_elems(&p)));
+    g.packed_a = em_at(em, s->dt, g.sums, em_int(em, sums_elems(&p)));
     if (s->epilogue && !p.dot && p.high > 2)
         g.tile = em_var(em, LLVMArrayType2(em_type(em, s->dt, p.lanes), (uint64_t)(p.high * p.nv)), NULL);
     ranges(&g, tid, nthreads);

@@ -235,10 +235,10 @@ static void *filled(Dt dt, int64_t n, uint64_t *rng)
 
 static void call(const Case *c, Kernel k, void *a, void *b, void *out, void *seen, void *scratch, int64_t tid, int64_t nthreads)
 {
-    if (c->epilogue && scratch) ((void (*)(void *, void *, void *, void *, void *, int64_t, int64_t))k)(a, b, out, seen, scratch, tid, nthreads);
-    else if (c->epilogue) ((void (*)(void *, void *, void *, void *, int64_t, int64_t))k)(a, b, out, seen, tid, nthreads);
-    else if (scratch) ((void (*)(void *, void *, void *, void *, int64_t, int64_t))k)(a, b, out, scratch, tid, nthreads);
-    else ((void (*)(void *, void *, void *, int64_t, int64_t))k)(a, b, out, tid, nthreads);
+    if (c->epilogue)
+        ((void (*)(void *, void *, void *, void *, void *, int64_t, int64_t))k)(a, b, out, seen, scratch, tid, nthreads);
+    else
+        ((void (*)(void *, void *, void *, void *, int64_t, int64_t))k)(a, b, out, scratch, tid, nthreads);
 }
 
 static void describe(const Case *c)
