@@ -23,6 +23,7 @@ static const char *member(const char *head, const char *key)
 
 static bool parse_type(const char *p, Type *t, Err *err)
 {
+    const char *whole = p;
     char order = *p;
     if (order == '>')
         return err_set(err, "byte 10: numbers are stored big end first; save the array with dtype '<...'");
@@ -33,7 +34,8 @@ static bool parse_type(const char *p, Type *t, Err *err)
             *t = codes[i].type;
             return true;
         }
-    return err_set(err, "byte 10: element type '%.8s' is none of the known ones (f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 b1)", p);
+    return err_set(err, "byte 10: element type '%.*s' is none of the known ones (f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 b1)",
+                   (int)(strcspn(whole, "'\",}") < 20 ? strcspn(whole, "'\",}") : 20), whole);
 }
 
 static bool parse_shape(const char *p, Type t, Shape *s, Err *err)
