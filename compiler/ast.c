@@ -38,7 +38,7 @@ typedef struct {
     int level;
 } Operator;
 
-enum { LV_WHEN = 1, LV_RANGE, LV_OR, LV_AND, LV_NOT, LV_COMPARE, LV_SUM, LV_PRODUCT, LV_MATRIX, LV_MINUS, LV_POWER, LV_KEY, LV_OPERAND };
+enum { LV_FOR = 1, LV_WHEN, LV_RANGE, LV_OR, LV_AND, LV_NOT, LV_COMPARE, LV_SUM, LV_PRODUCT, LV_MATRIX, LV_MINUS, LV_POWER, LV_KEY, LV_OPERAND };
 
 static const Operator operators[] = {
     { '|', " or ", LV_OR }, { '&', " and ", LV_AND },
@@ -63,6 +63,7 @@ static int level_of(const Ast *a)
     case E_UN:    return a->op == '-' ? LV_MINUS : a->op == 'n' ? LV_NOT : LV_OPERAND;
     case E_RANGE: return LV_RANGE;
     case E_KEY:   return LV_KEY;
+    case E_FOR:   return LV_FOR;
     case E_WHEN:
     case E_WINDOW: return LV_WHEN;
     default:      return LV_OPERAND;

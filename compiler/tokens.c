@@ -21,7 +21,7 @@ typedef enum {
     ALWAYS,                      /* a keyword everywhere, but after `.`, `rows`, `cols`, `cells` */
     AFTER,                       /* a keyword after an operand */
     FIRST,                       /* a keyword at the beginning of a statement, if an operand follows */
-    AFTER_ON,                    /* a keyword after `on` */
+    AFTER_ON,                    /* a keyword after `on`, if an operand follows */
 } Where;
 
 typedef struct {
@@ -149,8 +149,10 @@ static bool after_operand(const Filter *f)
 
 static bool operand_follows(const Filter *f)
 {
-    int k = f->i + 1 < f->n ? f->raw[f->i + 1].kind : T_RAW_LINE;
-    return k == T_NAME || k == T_NUM || k == T_STR || k == '(';
+    const Token *t = &f->raw[f->i + 1 < f->n ? f->i + 1 : f->i];
+    const Keyword *w = t->kind == T_NAME ? keyword(t->text) : NULL;
+    if (w && w->where == ALWAYS) return w->kind == T_NOT;
+    return t->kind == T_NAME || t->kind == T_NUM || t->kind == T_STR || t->kind == '(';
 }
 
 static int word_kind(const Filter *f, const char *text)
@@ -162,7 +164,7 @@ static int word_kind(const Filter *f, const char *text)
     case ALWAYS: return w->kind;
     case AFTER:  return after_operand(f) ? w->kind : T_NAME;
     case FIRST:  return at_first(f) && operand_follows(f) ? w->kind : T_NAME;
-    case AFTER_ON: return before == T_ON ? w->kind : T_NAME;
+    case AFTER_ON: return before == T_ON && operand_follows(f) ? w->kind : T_NAME;
     }
     return T_NAME;
 }
