@@ -73,6 +73,27 @@ static LLVMTargetMachineRef machine_new(const Target *t)
                                    LLVMCodeModelDefault);
 }
 
+/* The C API does not say which names LLVM knows, but LLVM complains, on stderr, when it meets another one. */
+static bool cpu_known(const Target *t)
+{
+    char line[200] = "";
+    FILE *said = tmpfile();
+    int keep = dup(STDERR_FILENO);
+    if (!said || keep < 0)
+        return true;
+    fflush(stderr);
+    dup2(fileno(said), STDERR_FILENO);
+    LLVMTargetMachineRef tm = machine_new(t);
+    dup2(keep, STDERR_FILENO);
+    close(keep);
+    if (tm)
+        LLVMDisposeTargetMachine(tm);
+    rewind(said);
+    bool known = tm && !(fgets(line, sizeof line, said) && strstr(line, "not a recognized processor"));
+    fclose(said);
+    return known;
+}
+
 /* Compiles  p[0..15] = fma(p[0..15], ..)  and reads what came out: the registers' width and whether there is an fma. */
 static bool probe(Target *t)
 {
@@ -134,6 +155,10 @@ bool target_find(Target *t, const char *cpu)
         for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
             if (!strcmp(cpu, levels[i].cpu))
                 t->needs = levels[i].needs;
+        if (!cpu_known(t)) {
+            fprintf(stderr, "nlc: error: LLVM knows no processor `%s` for %s; `llc -mcpu=help` lists those it knows\n", cpu, t->triple);
+            return false;
+        }
     } else {
         host_cpu(t, t->triple);
     }

@@ -316,6 +316,21 @@ static bool no_errors(void)
     return ok;
 }
 
+/* -D gives a value to a const that exists. */
+static bool defines_exist(int file)
+{
+    bool ok = true;
+    for (int i = 0; i < opt.ndefines; i++) {
+        const char *d = opt.defines[i];
+        const char *name = intern(arena_strndup(d, (size_t)(strchr(d, '=') - d)));
+        Ast *def = find_definition(file, name, (Loc){ 0 });
+        if (def && def->kind == D_CONST) continue;
+        fprintf(stderr, "nlc: -D %s: the program has no const of this name\n", name);
+        ok = false;
+    }
+    return ok;
+}
+
 /* Source to program; NULL after messages. */
 static Program *front(const char *path)
 {
@@ -325,7 +340,7 @@ static Program *front(const char *path)
     if (dumped("parse")) ast_print(tree, stdout);
     if (error_count()) return NULL;
     resolve(tree);
-    if (error_count()) return NULL;
+    if (error_count() || !defines_exist(file)) return NULL;
     Program *p = elaborate(file);
     if (error_count()) return NULL;
     if (p && dumped("graph")) dump_entries(p);

@@ -12,7 +12,12 @@ cat > "$scratch/bad.nl" <<'END'
 model M over () { minimize nothing }
 schedule { train M for 1 steps }
 END
-good=$scratch/good.nl bad=$scratch/bad.nl
+cat > "$scratch/data.nl" <<'END'
+stream data = csv("missing.csv") -> (x : [])
+model M over (x : []) { report x }
+schedule { test M on data }
+END
+data=$scratch/data.nl good=$scratch/good.nl bad=$scratch/bad.nl
 
 builds()      { "$NLC" "$good" -o "$scratch/good" && [ -x "$scratch/good" ] && "$scratch/good" --quiet; }
 default_out() { mkdir -p "$scratch/here" && cd "$scratch/here" && "$NLC" "$good" && [ -x good ] && [ "$(ls)" = good ]; }
@@ -61,4 +66,6 @@ check "a folder as output"                   exits 1 "$NLC" "$good" -o "$scratch
 check "an output that cannot be written"     exits 1 "$NLC" "$good" -o "$scratch/none/out"
 check "-D of a name that is no const"        exits 1 "$NLC" check -D NOPE=1 "$good"
 check "an unknown processor"                 exits 1 "$NLC" --cpu=nonsense "$good" -o "$scratch/x"
+check "a data file that is not there"        says "missing.csv" "$NLC" run "$data" --quiet
+check "its exit status"                      exits 1 "$NLC" run "$data" --quiet
 finish

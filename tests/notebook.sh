@@ -50,6 +50,12 @@ memories() {
         "$TOOL" close "$scratch/got" "$scratch/want" 1e-12
 }
 
+counts() {
+    "$TOOL" tensors "$scratch/$1.safetensors" Nested.hidden.fast.count Nested.hidden.mid.count Nested.hidden.slow.count > "$scratch/got" &&
+        "$TOOL" json "$json" nested.final_memory.counts.0 nested.final_memory.counts.1 nested.final_memory.counts.2 > "$scratch/want" &&
+        "$TOOL" close "$scratch/got" "$scratch/want" 0
+}
+
 all_of() {
     check "$1: runs" runs "$@"
     for network in Simple Nested; do
@@ -58,6 +64,7 @@ all_of() {
         check "$1: the final weights of $network" weights "$1" $network
     done
     check "$1: the memories" memories "$1"
+    check "$1: the memories' counts" counts "$1"
 }
 
 table() {
