@@ -18,7 +18,7 @@ typedef LLVMValueRef V;
 enum { SLAB = 4096, DOT_LANES = 16, MAXTILE = 32, MAXVECS = 16 };
 enum { BATCH, ROWS, COLS };                          /* the three groups of loops that an element of c has an index in */
 
-typedef struct { Ext e; int group; } Outer;
+typedef struct { Ext e; int group; int64_t weight; } Outer;       /* weight: what a step adds to the group's flat index */
 
 /* What is decided before any code is made. */
 typedef struct {
@@ -26,6 +26,7 @@ typedef struct {
     int nouter;
     int64_t outers;                  /* product of their extents */
     Ext m, vec;                      /* the loop cut into tile rows, the loop laid along vectors (extent 1: none) */
+    int64_t m_weight;                /* what a row adds to the flat index of the rows */
     int vec_group;                   /* COLS; BATCH if only a batch loop is contiguous in c */
     const Ext *k;
     int nk;
@@ -44,12 +45,29 @@ typedef struct {
 
 static Ext last_or_one(const Ext *list, int n) { return n ? list[n - 1] : (Ext){ .n = 1 }; }
 
-static void add_outer(Plan *p, const Ext *list, int n, int group)
+/* All loops of a group but one (`skip`, -1: none) are outer loops. Returns the weight of the one skipped. */
+static int64_t add_outer(Plan *p, const Ext *list, int n, int skip, int group)
 {
-    for (int i = 0; i < n; i++) {
-        p->outer[p->nouter++] = (Outer){ list[i], group };
+    int64_t weight = 1, skipped = 1;
+    for (int i = n - 1; i >= 0; weight *= list[i].n, i--) {
+        if (i == skip) {
+            skipped = weight;
+            continue;
+        }
+        p->outer[p->nouter++] = (Outer){ list[i], group, weight };
         p->outers *= list[i].n;
     }
+    return skipped;
+}
+
+/* Tile rows: the last loop of m, unless it is short and another one is longer. */
+static int choose_rows(const ContractSpec *s)
+{
+    int best = s->nm - 1;
+    for (int i = s->nm - 1; i >= 0; i--)
+        if (s->m[best].n < 8 && s->m[i].n > s->m[best].n)
+            best = i;
+    return best;
 }
 
 /* The vector axis is the last loop of n; or the last batch loop, if c is contiguous along that one only. */
@@ -60,10 +78,11 @@ static void choose_axes(Plan *p, const ContractSpec *s)
     p->outers = 1;
     p->vec_group = along_batch ? BATCH : COLS;
     p->vec = along_batch ? b : n;
-    p->m = last_or_one(s->m, s->nm);
-    add_outer(p, s->batch, s->nbatch - along_batch, BATCH);
-    add_outer(p, s->m, s->nm - (s->nm > 0), ROWS);
-    add_outer(p, s->n, along_batch ? s->nn : s->nn - (s->nn > 0), COLS);
+    int rows = choose_rows(s);
+    p->m = s->nm ? s->m[rows] : (Ext){ .n = 1 };
+    add_outer(p, s->n, s->nn, along_batch ? -1 : s->nn - 1, COLS);
+    p->m_weight = add_outer(p, s->m, s->nm, rows, ROWS);
+    add_outer(p, s->batch, s->nbatch, along_batch ? s->nbatch - 1 : -1, BATCH);
     p->k = s->k;
     p->nk = s->nk;
     p->ks = 1;
@@ -551,7 +570,7 @@ static void deliver(Gen *g, V v, V m, int64_t n, int valid)
         em_store_strided(em, g->dt, v, valid, g->c, at, p->vec.sc);
         return;
     }
-    V row = iadd(g, m, g->flat[ROWS]), col = iadd(g, em_int(em, n), g->flat[p->vec_group]);
+    V row = em_index(em, m, p->m_weight, g->flat[ROWS]), col = iadd(g, em_int(em, n), g->flat[p->vec_group]);
     if (p->vec_group == COLS) {
         g->s->epilogue(em, g->s, v, valid, g->flat[BATCH], row, col, g->operand);
         return;
@@ -787,13 +806,12 @@ static void dot_panel(Gen *g, Rows rows, int columns)
 
 /* ---- panels and threads */
 
-/* Sets the panel's places from its number: the last factor is the panel along vec. Returns the number along vec. */
+/* Sets the panel's places from its number: the panel along vec runs fastest, then the outer loops as listed. Returns the number along vec. */
 static V place_panel(Gen *g, V number)
 {
     const Plan *p = g->p;
     LLVMBuilderRef b = g->em->b;
-    int64_t unit = p->dot ? p->nv : (int64_t)p->nv * p->lanes, weight[3] = { 1, p->m.n, 1 };
-    weight[p->vec_group] *= p->vec.n;
+    int64_t unit = p->dot ? p->nv : (int64_t)p->nv * p->lanes;
     V rest = number, along = em_int(g->em, 0), off[3] = { NULL, NULL, NULL };
     for (int i = 0; i < 3; i++)
         g->flat[i] = em_int(g->em, 0);
@@ -806,14 +824,14 @@ static V place_panel(Gen *g, V number)
     off[0] = imul(g, first, p->vec.sa);
     off[1] = imul(g, first, p->vec.sb);
     off[2] = imul(g, first, p->vec.sc);
-    for (int i = p->nouter - 1; i >= 0; i--) {
+    for (int i = 0; i < p->nouter; i++) {
         const Ext *e = &p->outer[i].e;
         int group = p->outer[i].group;
-        V index = i ? LLVMBuildURem(b, rest, em_int(g->em, e->n), "") : rest;
-        if (i)
+        bool last = i == p->nouter - 1;
+        V index = last ? rest : LLVMBuildURem(b, rest, em_int(g->em, e->n), "");
+        if (!last)
             rest = LLVMBuildUDiv(b, rest, em_int(g->em, e->n), "");
-        g->flat[group] = em_index(g->em, index, weight[group], g->flat[group]);
-        weight[group] *= e->n;
+        g->flat[group] = em_index(g->em, index, p->outer[i].weight, g->flat[group]);
         off[0] = em_index(g->em, index, e->sa, off[0]);
         off[1] = em_index(g->em, index, e->sb, off[1]);
         off[2] = em_index(g->em, index, e->sc, off[2]);

@@ -129,6 +129,9 @@ static bool is_dot(const ContractSpec *s)
         return false;
     Ext k = s->k[s->nk - 1], m = { 1, 0, 0, 0 }, v = { 1, 0, 0, 0 };
     if (s->nm) m = s->m[s->nm - 1];
+    for (int i = s->nm - 1; i >= 0; i--)
+        if (m.n < 8 && s->m[i].n > m.n)
+            m = s->m[i];
     if (s->nn) v = s->n[s->nn - 1];
     if (s->nbatch) {
         Ext b = s->batch[s->nbatch - 1];
