@@ -219,7 +219,7 @@ static void clear_rows(Mx *x, V lo, V hi)
 {
     Em *em = x->em;
     const Move *m = x->m;
-    int64_t row = row_size(m), batches = row * m->n ? m->size / (row * m->n) : 0;
+    int64_t row = row_size(m), batches = row * m->n > 0 ? m->size / (row * m->n) : 0;
     EmLoop b = em_loop(em, em_int(em, 0), em_int(em, batches), 1, false);
     V base = LLVMBuildMul(em->b, b.i, em_int(em, m->n * row), "");
     EmLoop l = em_loop(em, em_index(em, lo, row, base), em_index(em, hi, row, base), 1, false);

@@ -7,6 +7,8 @@
 #include <assert.h>
 #include <string.h>
 
+int64_t plan_solo_work = 1 << 15;
+
 /* ---- leaves: values that come from outside */
 
 View leaf_view(Dt dt, Buf *buf, int64_t base, const View *like)
@@ -142,7 +144,16 @@ static bool in_place(Rplan *rp, Val *x, const Buf *b, int result)
     return true;
 }
 
-/* A COND's results that go to two states must not both have their captures overwritten in turn: each is checked alone. */
+static int64_t val_bytes(const Val *v)
+{
+    int32_t dim[MAXDIM];
+    int64_t n = dt_size(v->dt);
+    int rank = val_layout(v, dim);
+    for (int i = 0; i < rank; i++)
+        n *= dim[i];
+    return n;
+}
+
 static void place_result(Rplan *rp, int i)
 {
     Node *n = rp->region->result[i];
@@ -150,7 +161,8 @@ static void place_result(Rplan *rp, int i)
     View w = plan_view(rp, n);
     if (!w.val->group && same_place(&w, n, b))
         return;
-    if (w.val->group && !w.val->buf && view_dense(&w, n->rank, n->dim) && in_place(rp, w.val, b, i)) {
+    bool all = view_dense(&w, n->rank, n->dim) && w.val->group && val_bytes(w.val) == b->bytes;
+    if (all && !w.val->buf && in_place(rp, w.val, b, i)) {
         w.val->buf = b;
         return;
     }
@@ -167,16 +179,6 @@ static void detour_finals(Rplan *rp)
             if (!f->from.val->group && !f->from.val->pure && f->from.val->buf == rp->final.at[j].to && !f->via)
                 f->via = buf_new(rp, n_size(f->node) * dt_size(f->node->dt));
     }
-}
-
-static int64_t val_bytes(const Val *v)
-{
-    int32_t dim[MAXDIM];
-    int64_t n = dt_size(v->dt);
-    int rank = val_layout(v, dim);
-    for (int i = 0; i < rank; i++)
-        n *= dim[i];
-    return n;
 }
 
 void plan_results(Rplan *rp)

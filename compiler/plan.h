@@ -113,6 +113,7 @@ typedef struct Plan {
 } Plan;
 
 /* plan.c */
+extern int64_t plan_solo_work;                       /* operations that one thread does sooner than a team; tests set it to 0 */
 Plan *plan_program(Program *p, const Target *t);
 EntryPlan *plan_entry(Plan *plan, Entry *e);
 void plan_print(const Plan *p, FILE *to);             /* plan_print.c */
@@ -197,4 +198,5 @@ void  plan_results(Rplan *rp);                        /* plan.c: buffers of all 
 void  plan_bodies(Rplan *rp);                         /* plan_body.c: branches and loops */
 View  leaf_view(Dt dt, Buf *buf, int64_t base, const View *like);
 Seq *plan_region(Plan *plan, EntryPlan *ep, Region *r, View *formal, Buf **result);     /* plan.c */
+extern int64_t plan_solo_work;                       /* operations that one thread does sooner than a team; tests set it to 0 */
 #endif

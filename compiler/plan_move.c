@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SOLO_SIZE = 1 << 13 };
-
 /* ---- products: labels fall into batch (a, b, c), m (a, c), n (b, c) and k (the rest) */
 
 static int find_label(const int8_t *labels, int rank, int label)
@@ -136,7 +134,7 @@ Step *contract_step(Rplan *rp, Group *g)
     s->dt = v->dt == BOOL || v->dt == U8 || v->dt == U32 ? I32 : (Dt)v->dt;
     sort_labels(&p, s);
     bool swapped = orient(s);
-    k->solo = contract_small(s);
+    k->solo = contract_small(s) && plan_solo_work;
     k->scratch = contract_scratch(rp->plan->target, s);
     k->noperand = 4;
     k->key = contract_key(s);
@@ -222,7 +220,7 @@ Step *move_step(Rplan *rp, Group *g)
     arg[na] = view_arg(&out, v->dt);
     arg[na].read = false;
     arg[na++].write = true;
-    m->solo = k->solo = n_size(n->in[0]) < SOLO_SIZE;
+    m->solo = k->solo = 4 * n_size(n->in[0]) < plan_solo_work;
     k->noperand = na;
     k->key = move_key(m);
     rp->entry->work += n_size(n->in[0]);

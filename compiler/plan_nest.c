@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHEAP = 8, SOLO_WORK = 1 << 15 };
+enum { CHEAP = 8 };
 
 typedef struct {
     Rplan *rp;
@@ -358,7 +358,7 @@ static Step *finish(Builder *b)
     n->nins = b->ins.n;
     n->noperand = b->arg.n;
     int64_t work = nest_size(n) * b->work;
-    n->solo = work < SOLO_WORK || (n->no == 0 && n->slots <= 1);
+    n->solo = work < plan_solo_work || (n->no == 0 && n->slots <= 1);
     b->rp->entry->work += work / 2;
     Kernel *k = NEW(Kernel);
     k->kind = KN_NEST;
