@@ -6,7 +6,7 @@ folder=$top_builddir/sanitize
 builds() {
     mkdir -p "$folder" && cd "$folder" || return 1
     [ -f Makefile ] || "$top_srcdir/configure" -q --enable-sanitizers CC="$CC" CFLAGS='-O1 -g' || return 1
-    ${MAKE:-make} -s nlc tests/tool runtime/libnlrt.a all-local
+    ${MAKE:-make} -s all tests/tool
 }
 # All tests of a script pass with the compiler of that folder.
 passes() {
