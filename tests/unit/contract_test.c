@@ -1,5 +1,6 @@
-/* contract_test.c: products of random loops, strides, types and thread counts, on several levels of the CPU, bit by bit against
-   plain loops that follow the bits contract (one chain of multiply-adds over k, slabs, or 16 lanes and a tree). */
+/* contract_test.c: products of random loops, strides, types and thread counts, on several levels of the CPU, bit by
+   bit against plain loops that follow the bits contract (one chain of multiply-adds over k, slabs, or 16 lanes and a
+   tree). */
 #include "emit_jit.h"
 #include <criterion/criterion.h>
 #include <math.h>
@@ -210,8 +211,8 @@ static Number element(const ContractSpec *s, bool fused, const void *a, const vo
 /* ---- running */
 
 /* The test's epilogue: c = 2 v at the flat index, and a note in the extra operand that the element was visited. */
-static void doubled(Em *em, const ContractSpec *s, LLVMValueRef v, int valid, LLVMValueRef batch, LLVMValueRef m, LLVMValueRef n,
-                    const LLVMValueRef *operand)
+static void doubled(Em *em, const ContractSpec *s, LLVMValueRef v, int valid, LLVMValueRef batch, LLVMValueRef m,
+                    LLVMValueRef n, const LLVMValueRef *operand)
 {
     int64_t ms = volume(s->m, s->nm), ns = volume(s->n, s->nn);
     LLVMValueRef at = em_index(em, em_index(em, batch, ms, m), ns, n);
@@ -236,12 +237,16 @@ static void *filled(Dt dt, int64_t n, uint64_t *rng)
     return p;
 }
 
-static void call(const Case *c, Kernel k, void *a, void *b, void *out, void *seen, void *scratch, int64_t tid, int64_t nthreads)
+typedef void (*Plain)(void *a, void *b, void *c, void *scratch, int64_t tid, int64_t nthreads);
+typedef void (*Extra)(void *a, void *b, void *c, void *extra, void *scratch, int64_t tid, int64_t nthreads);
+
+static void call(const Case *c, Kernel k, void *a, void *b, void *out, void *seen, void *scratch, int64_t tid,
+                 int64_t nthreads)
 {
     if (c->epilogue)
-        ((void (*)(void *, void *, void *, void *, void *, int64_t, int64_t))k)(a, b, out, seen, scratch, tid, nthreads);
+        ((Extra)k)(a, b, out, seen, scratch, tid, nthreads);
     else
-        ((void (*)(void *, void *, void *, void *, int64_t, int64_t))k)(a, b, out, scratch, tid, nthreads);
+        ((Plain)k)(a, b, out, scratch, tid, nthreads);
 }
 
 static void describe(const Case *c)
@@ -253,12 +258,14 @@ static void describe(const Case *c)
     for (int g = 0; g < 4; g++) {
         fprintf(stderr, " %c", "bmnk"[g]);
         for (int i = 0; i < n[g]; i++)
-            fprintf(stderr, "[%d: %d %d %d]", (int)list[g][i].n, (int)list[g][i].sa, (int)list[g][i].sb, (int)list[g][i].sc);
+            fprintf(stderr, "[%d: %d %d %d]", (int)list[g][i].n, (int)list[g][i].sa, (int)list[g][i].sb,
+                    (int)list[g][i].sc);
     }
     fprintf(stderr, "\n");
 }
 
-static void compare(const Case *c, const char *cpu, bool fused, int threads, void *a, void *b, const void *out, const void *seen)
+static void compare(const Case *c, const char *cpu, bool fused, int threads, void *a, void *b, const void *out,
+                    const void *seen)
 {
     const ContractSpec *s = &c->s;
     int64_t ms = volume(s->m, s->nm), ns = volume(s->n, s->nn);
@@ -357,9 +364,10 @@ static Case matrices(int64_t m, int64_t n, int64_t k, bool ta, bool tb)
 
 Test(contract, matrices_of_all_forms)
 {
-    static const int64_t size[][3] = { { 1, 1, 1 }, { 1, 1, 100 }, { 1, 64, 48 }, { 64, 1, 48 }, { 3, 5, 4 }, { 16, 16, 16 },
-                                       { 65, 10, 256 }, { 13, 33, 1 }, { 100, 100, 100 }, { 17, 40, 5000 }, { 2, 50, 40 },
-                                       { 12, 96, 17 }, { 130, 70, 33 }, { 1, 300, 1 }, { 700, 270, 200 } };
+    static const int64_t size[][3] = { { 1, 1, 1 }, { 1, 1, 100 }, { 1, 64, 48 }, { 64, 1, 48 }, { 3, 5, 4 },
+                                       { 16, 16, 16 }, { 65, 10, 256 }, { 13, 33, 1 }, { 100, 100, 100 },
+                                       { 17, 40, 5000 }, { 2, 50, 40 }, { 12, 96, 17 }, { 130, 70, 33 }, { 1, 300, 1 },
+                                       { 700, 270, 200 } };
     enum { SIZES = sizeof size / sizeof *size };
     static Case c[4 * SIZES];
     for (int i = 0; i < 4 * SIZES; i++)

@@ -1,4 +1,5 @@
-/* emit_jit.c: see emit_jit.h. The compiler's own road (object file, linker driver) is used, so that what is tested is what ships. */
+/* emit_jit.c: see emit_jit.h. The compiler's own road (object file, linker driver) is used, so that what is tested is
+   what ships. */
 #include "emit_jit.h"
 #include <dlfcn.h>
 #include <stdlib.h>
