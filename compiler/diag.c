@@ -1,8 +1,8 @@
 /* diag.c: source texts, places and messages.
 
    Requires: nothing.  Does: keeps the sources of a run with a table of their lines; collects messages.
-   Guarantees: diag_flush prints every message once, in source order, with its line and a caret under the place; the text of a
-   source never reaches the terminal with control characters or broken UTF-8 in it. */
+   Guarantees: diag_flush prints every message once, in source order, with its line and a caret under the place; the
+   text of a source never reaches the terminal with control characters or broken UTF-8 in it. */
 #define _POSIX_C_SOURCE 200809L
 #include "nlc.h"
 #include <ctype.h>
@@ -164,7 +164,9 @@ static size_t char_length(const char *s, size_t n)
     for (size_t i = 1; i < want; i++)
         if (((unsigned char)s[i] & 0xc0) != 0x80) return 0;
     unsigned char d = want > 1 ? (unsigned char)s[1] : 0;
-    if ((c == 0xe0 && d < 0xa0) || (c == 0xed && d >= 0xa0) || (c == 0xf0 && d < 0x90) || (c == 0xf4 && d >= 0x90)) return 0;
+    bool too_long = (c == 0xe0 && d < 0xa0) || (c == 0xf0 && d < 0x90);
+    bool no_character = (c == 0xed && d >= 0xa0) || (c == 0xf4 && d >= 0x90);
+    if (too_long || no_character) return 0;
     return want;
 }
 
@@ -317,7 +319,8 @@ static void draw_text(const char *text, size_t len, FILE *to)
     for (size_t i = 0; i < len;) {
         size_t l = char_length(text + i, len - i);
         unsigned char c = (unsigned char)text[i];
-        bool plain = l > 1 ? !(c == 0xc2 && (unsigned char)text[i + 1] < 0xa0) : l == 1 && (c == '\t' || (c >= ' ' && c != 0x7f));
+        bool plain = l == 1 && (c == '\t' || (c >= ' ' && c != 0x7f));
+        if (l > 1) plain = !(c == 0xc2 && (unsigned char)text[i + 1] < 0xa0);
         if (plain) fwrite(text + i, 1, l, to);
         else fputc('?', to);
         i += l ? l : 1;
@@ -362,8 +365,10 @@ static void draw_place(const Pen *p, Loc at)
 static void draw(const Pen *p, const Message *m)
 {
     const char *plain = ink(p, "\033[0m"), *bold = ink(p, "\033[1m");
-    if (m->at.line) fprintf(p->to, "%s%s:%u:%u: ", bold, source_name(m->at.file), (unsigned)m->at.line, (unsigned)m->at.col);
-    else fprintf(p->to, "%snlc: ", bold);
+    const char *file = m->at.line ? source_name(m->at.file) : "nlc";
+    fprintf(p->to, "%s%s:", bold, file);
+    if (m->at.line) fprintf(p->to, "%u:%u:", (unsigned)m->at.line, (unsigned)m->at.col);
+    fputc(' ', p->to);
     fprintf(p->to, "%s%s:%s%s ", ink(p, severities[m->severity].colour), severities[m->severity].word, plain, bold);
     draw_text(m->text, strlen(m->text), p->to);
     fprintf(p->to, "%s\n", plain);
@@ -411,7 +416,8 @@ void diag_flush(FILE *to)
 
 #define LONGEST 64
 
-/* Edits (insert, remove, replace, swap two neighbours) that make a of b; letters of different case are half an edit. Twice the number. */
+/* Edits (insert, remove, replace, swap two neighbours) that make a of b; letters of different case are half an edit.
+   Twice the number. */
 static int distance(const char *a, const char *b)
 {
     int row[3][LONGEST + 1];
@@ -426,7 +432,8 @@ static int distance(const char *a, const char *b)
             int d = last[j - 1] + (a[i - 1] == b[j - 1] ? 0 : alike ? 1 : 2);
             if (last[j] + 2 < d) d = last[j] + 2;
             if (now[j - 1] + 2 < d) d = now[j - 1] + 2;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 2 < d) d = before[j - 2] + 2;
+            bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            if (swapped && before[j - 2] + 2 < d) d = before[j - 2] + 2;
             now[j] = d;
         }
         int *t = before;
