@@ -100,6 +100,7 @@ void desc_read(Desc *d, const nl_program *p);              /* fails with a messa
 
 /* ---- team.c: entries are called by a team of threads */
 void team_init(const Desc *d, int nthreads);
+void team_run(void (*work)(void *), void *with);           /* work(with) by the first thread, while the others wait for its calls */
 int  team_threads(void);
 /* Runs entry e; nl_status of the call is checked by the caller: the lowest site wins. */
 typedef struct { char *state; const void *const *in; void *const *out; int64_t count, index; uint64_t seed; } Call;
