@@ -210,7 +210,6 @@ static VEC(Message) messages;
 static VEC(Message) notes;
 static int nerrors, quiet;
 static VEC(int) errors_before;          /* one for each diag_quiet(true): what was tried in silence is forgotten */
-static bool note_is_lost;               /* the message it belongs to was not kept */
 
 static const char *format(const char *fmt, va_list ap)
 {
@@ -226,7 +225,6 @@ static const char *format(const char *fmt, va_list ap)
 
 static void say(Severity severity, Loc at, const char *text)
 {
-    note_is_lost = false;
     Message m = { .severity = severity, .at = at, .text = text, .order = messages.n, .first_note = notes.n };
     PUSH(messages, m);
 }
@@ -234,10 +232,7 @@ static void say(Severity severity, Loc at, const char *text)
 void error_at(Loc at, const char *fmt, ...)
 {
     nerrors++;
-    if (quiet) {
-        note_is_lost = true;
-        return;
-    }
+    if (quiet) return;
     va_list ap;
     va_start(ap, fmt);
     say(SAY_ERROR, at, format(fmt, ap));
@@ -246,10 +241,7 @@ void error_at(Loc at, const char *fmt, ...)
 
 void warn_at(Loc at, const char *fmt, ...)
 {
-    if (quiet) {
-        note_is_lost = true;
-        return;
-    }
+    if (quiet) return;
     va_list ap;
     va_start(ap, fmt);
     say(SAY_WARNING, at, format(fmt, ap));
@@ -258,7 +250,7 @@ void warn_at(Loc at, const char *fmt, ...)
 
 void note_at(Loc at, const char *fmt, ...)
 {
-    if (quiet || note_is_lost || messages.n == 0) return;
+    if (quiet || messages.n == 0) return;
     va_list ap;
     va_start(ap, fmt);
     Message m = { .severity = SAY_NOTE, .at = at, .text = format(fmt, ap) };
@@ -290,7 +282,6 @@ void diag_reset(void)
     memset(&sources, 0, sizeof sources);
     memset(&errors_before, 0, sizeof errors_before);
     nerrors = quiet = 0;
-    note_is_lost = false;
 }
 
 /* ---- drawing */
@@ -409,7 +400,6 @@ void diag_flush(FILE *to)
         for (int k = 0; k < m->nnotes; k++) draw(&p, &notes.at[m->first_note + k]);
     }
     messages.n = notes.n = 0;
-    note_is_lost = false;
 }
 
 /* ---- near names */
