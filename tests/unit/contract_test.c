@@ -33,20 +33,22 @@ static int fill(uint64_t *rng, Ext *list, int max)
     return n;
 }
 
-/* Lays one operand out: its loops in a random order (or the order given), densely, now and then with a gap. */
+/* Lays one operand out: its loops in a random order (or the order given), densely, now and then with a gap. Returns the
+   number of elements from the first to the last. */
 static int64_t lay_out(uint64_t *rng, Ext **loop, int n, int which, bool keep_last)
 {
-    int64_t stride = 1;
+    int64_t stride = 1, last = 0;
     for (int i = n - 1; i >= 0; i--) {
         int j = keep_last && i == n - 1 ? i : (int)below(rng, i + 1);
         Ext *e = loop[j];
         loop[j] = loop[i];
         *(which == 0 ? &e->sa : which == 1 ? &e->sb : &e->sc) = stride;
+        last += (e->n - 1) * stride;
         stride *= e->n;
         if (!below(rng, 6))
             stride += below(rng, 3);
     }
-    return stride;
+    return last + 1;
 }
 
 static int gather_loops(Ext **to, ContractSpec *s, bool m, bool n, bool k)
@@ -226,7 +228,7 @@ static void doubled(Em *em, const ContractSpec *s, LLVMValueRef v, int valid, LL
 
 static void *filled(Dt dt, int64_t n, uint64_t *rng)
 {
-    char *p = malloc((size_t)n * 8 + 8);
+    char *p = guarded_alloc((size_t)(n * dt_size(dt)));
     for (int64_t i = 0; i < n; i++) {
         double x = rng_unit(rng);
         if (dt == F32) ((float *)p)[i] = (float)x;
@@ -294,12 +296,13 @@ static void run_case(const Case *c, const Target *t, const char *cpu, void *lib)
 {
     const ContractSpec *s = &c->s;
     uint64_t rng = (uint64_t)c->na;
-    size_t bytes = (size_t)(c->epilogue ? c->outputs : c->nc) * 8 + 8, wants = (size_t)contract_scratch(t, s);
-    void *a = filled(s->dt, c->na, &rng), *b = filled(s->dt, c->nb, &rng), *first = calloc(1, bytes);
-    void *scratch = wants ? aligned_alloc(64, (wants + 63) / 64 * 64) : NULL;
+    size_t bytes = (size_t)((c->epilogue ? c->outputs : c->nc) * dt_size(s->dt)), wants = (size_t)contract_scratch(t, s);
+    void *a = filled(s->dt, c->na, &rng), *b = filled(s->dt, c->nb, &rng), *first = malloc(bytes);
+    void *scratch = guarded_alloc(wants);
+    size_t seen_bytes = (size_t)(c->outputs * dt_size(s->dt));
     Kernel k = (Kernel)jit_find(lib, c->name);
     for (int threads = 1; threads <= 7; threads += threads == 1 ? 1 : 5) {
-        void *out = calloc(1, bytes), *seen = calloc(1, (size_t)c->outputs * 8);
+        void *out = guarded_alloc(bytes), *seen = guarded_alloc(seen_bytes);
         for (int tid = 0; tid < threads; tid++)
             call(c, k, a, b, out, seen, scratch, tid, threads);
         if (threads == 1) {
@@ -310,13 +313,13 @@ static void run_case(const Case *c, const Target *t, const char *cpu, void *lib)
                 describe(c);
             cr_assert(!memcmp(first, out, bytes), "%s: %d threads make other bits", c->name, threads);
         }
-        free(out);
-        free(seen);
+        guarded_free(out, bytes);
+        guarded_free(seen, seen_bytes);
     }
     free(first);
-    free(a);
-    free(b);
-    free(scratch);
+    guarded_free(a, (size_t)(c->na * dt_size(s->dt)));
+    guarded_free(b, (size_t)(c->nb * dt_size(s->dt)));
+    guarded_free(scratch, wants);
 }
 
 static void run_all(Case *c, int n)
