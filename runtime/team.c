@@ -24,9 +24,10 @@ static struct {
     int n;
     Member *member;
     char *arena;
-    /* the call that is handed out */
-    int entry, members;
-    const Call *call;
+    /* the work that is handed out */
+    Job job;
+    void *with;
+    int members;
     bool over;
     /* written by several threads, each on a line of its own */
     _Alignas(64) atomic_int arrived;     /* at the barrier */
@@ -76,8 +77,9 @@ static void wake_sleepers(void)
 
 static void meet(void)
 {
+    int all = team.members;              /* read before arriving: it may be another call's afterwards */
     unsigned passed = atomic_load_explicit(&team.passed, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&team.arrived, 1, memory_order_acq_rel) + 1 == team.members) {
+    if (atomic_fetch_add_explicit(&team.arrived, 1, memory_order_acq_rel) + 1 == all) {
         atomic_store_explicit(&team.arrived, 0, memory_order_relaxed);
         atomic_fetch_add(&team.passed, 1);
         wake_sleepers();
@@ -108,16 +110,6 @@ void team_init(const Desc *d, int nthreads)
         team.member[t].scratch = rt_alloc(scratch);
 }
 
-static void run_member(int entry, const Call *c, int tid, int n)
-{
-    Member *m = &team.member[tid];
-    const nl_entry *e = &team.desc->program->entry[entry];
-    m->status = (nl_status){0};
-    m->call = (nl_call){.state = c->state, .in = c->in, .out = c->out, .arena = team.arena, .scratch = m->scratch, .count = c->count,
-                        .index = c->index, .seed = c->seed, .tid = tid, .nthreads = n, .status = &m->status, .self = e->self};
-    e->fn(&m->call);
-}
-
 /* The other threads below n are to go on. */
 static void next_turn(int n)
 {
@@ -129,8 +121,8 @@ static void next_turn(int n)
 static void take_part(int tid)
 {
     in_call = true;
-    run_member(team.entry, team.call, tid, team.members);
-    meet();                              /* what they wrote is seen after the call */
+    team.job(team.with, tid, team.members);
+    meet();                              /* what they wrote is seen afterwards */
     in_call = false;
 }
 
@@ -146,42 +138,59 @@ static void serve(int tid)
 
 void team_run(void (*work)(void *), void *with)
 {
-    int got = 1;
     omp_set_dynamic(0);
 #pragma omp parallel num_threads(team.n) if (team.n > 1)
     {
         int tid = omp_get_thread_num();
-#pragma omp single
-        got = omp_get_num_threads();     /* may be fewer than asked for */
         if (tid > 0)
             serve(tid);
         else {
-            team.n = got;
+            team.n = omp_get_num_threads();      /* may be fewer than asked for */
             work(with);
             team.over = true;
-            next_turn(got);
+            next_turn(team.n);
         }
     }
 }
 
-static int threads_for(const Entry *e)
+int team_size(double work)
 {
-    double n = 1 + e->work / WORK_PER_THREAD;
+    double n = 1 + work / WORK_PER_THREAD;
     return n < team.n ? (int)n : team.n;
+}
+
+void team_do(int n, Job job, void *with)
+{
+    if (n <= 1) {
+        job(with, 0, 1);
+        return;
+    }
+    team.job = job;
+    team.with = with;
+    team.members = n;
+    next_turn(n);
+    take_part(0);
+}
+
+/* ---- calls of entries */
+typedef struct { int entry; const Call *call; } Calling;
+
+static void run_member(void *with, int tid, int n)
+{
+    const Call *c = ((const Calling *)with)->call;
+    const nl_entry *e = &team.desc->program->entry[((const Calling *)with)->entry];
+    Member *m = &team.member[tid];
+    m->status = (nl_status){0};
+    m->call = (nl_call){.state = c->state, .in = c->in, .out = c->out, .arena = team.arena, .scratch = m->scratch, .count = c->count,
+                        .index = c->index, .seed = c->seed, .tid = tid, .nthreads = n, .status = &m->status, .self = e->self};
+    e->fn(&m->call);
 }
 
 nl_status team_call(int entry, const Call *c)
 {
-    int n = threads_for(&team.desc->entry[entry]);
-    if (n <= 1)
-        run_member(entry, c, 0, 1);
-    else {
-        team.entry = entry;
-        team.call = c;
-        team.members = n;
-        next_turn(n);
-        take_part(0);
-    }
+    Calling calling = {entry, c};
+    int n = team_size(team.desc->entry[entry].work);
+    team_do(n, run_member, &calling);
     nl_status st = team.member[0].status;
     for (int t = 1; t < n; t++) {
         const nl_status *other = &team.member[t].status;
@@ -197,6 +206,9 @@ nl_status alone_call(int entry, const Call *c, char *arena, char *scratch)
     nl_status st = {0};
     nl_call call = {.state = c->state, .in = c->in, .out = c->out, .arena = arena ? arena : team.arena, .scratch = scratch ? scratch : team.member[0].scratch,
                     .count = c->count, .index = c->index, .seed = c->seed, .tid = 0, .nthreads = 1, .status = &st, .self = e->self};
+    bool outside = in_call;
+    in_call = false;                     /* its barriers are its own */
     e->fn(&call);
+    in_call = outside;
     return st;
 }
