@@ -85,7 +85,6 @@ static bool declare_fields(Stream *st, Ast **out, int n, Scope *s)
         if (!ok || free_dim_error(s, out[i])) return false;
         if (f.rank >= MAXDIM) { error_at(out[i]->loc, "a field has at most %d axes", MAXDIM - 1); return false; }
         for (int k = 0; k < f.rank; k++) { int64_t d; v_integer(eval(s, out[i]->type->list[k]), &d); f.dim[k] = (int32_t)d; }
-        for (int k = 0; k < i; k++) if (out[k]->name == out[i]->name) { error_at(out[i]->loc, "two fields have the name '%s'", out[i]->name); return false; }
         PUSH(st->field, f);
     }
     return true;
@@ -211,7 +210,7 @@ static Value reader_stream(Ast *def, Scope *s, const char *name)
         return v_err();
     }
     if (!base->def || fresh) base->def = def->name;
-    if (st == base || fresh) st->name = name;
+    if (st->id >= before) st->name = name;
     return stream_v(st);
 }
 
