@@ -309,6 +309,11 @@ Test(runtime, levels)
     test(0, name, 0, "\"learning\":true,\"vars\":[[\"turn\",\"2\"]]"), test(1, "q", 0, "\"vars\":[[\"turn\",\"2\"]]"), \
     TABLE("\"rows\":\"turn\",\"cols\":\"stream\",\"cells\":\"model\""))
 
+/* Instances with one name, one after the other; the first ones are given back. */
+#define TURN(inst, k) fmt("{\"do\":\"seed\",\"add\":%d},%s,%s,%s", k, new_toy(inst, "p"), train(inst, "p", 0, 6, "\"shuffled\":true,\"repeat\":" #k), \
+    test(inst, "p", 1, "\"learning\":true,\"repeat\":" #k))
+#define TURNS fmt("%s,%s,%s,%s", TURN(0, 0), TURN(1, 1), TURN(2, 2), TABLE("\"rows\":\"model\",\"cols\":\"stream\""))
+
 static void same_end(const char *what, Ran whole, Ran parts)
 {
     size_t n, m;
@@ -352,6 +357,30 @@ Test(runtime, killed_and_resumed_is_the_same)
         cr_assert_eq(run_toy(AB, todo, "--checkpoint parts.c --save-every 3 --metrics parts.m --log-every 4").status, -SIGKILL);
         toy_signal_at = 0;
         same_end(fmt("step %d", at), whole, run_toy(AB, todo, "--checkpoint parts.c --resume parts.c --metrics parts.m"));
+    }
+}
+
+Test(runtime, repeats_resumed)
+{
+    char *todo = TURNS;
+    Ran whole = run_toy(AB, todo, "--checkpoint whole.c --metrics whole.m");
+    OK(whole);
+    HAS(whole.out, "of 3)");
+    size_t n;
+    LACKS(read_bytes("whole.c", &n) + 8, "p#1.Toy.w");
+    HAS(read_bytes("whole.c", &n) + 8, "p#2.Toy.w");
+    for (int at = 1; at <= 6; at++) {            /* killed when the turn's step `at` is done, as long as that takes */
+        remove("parts.m");
+        remove("parts.c");
+        toy_signal = SIGTERM;
+        toy_signal_at = at;
+        Ran r = run_toy(AB, todo, "--checkpoint parts.c --metrics parts.m");
+        for (int turn = 0; r.status != 0 && turn < 4; turn++) {
+            cr_assert_eq(r.status, 143, "%s", r.err);
+            r = run_toy(AB, todo, "--checkpoint parts.c --resume parts.c --metrics parts.m");
+        }
+        toy_signal_at = 0;
+        same_end(fmt("step %d", at), whole, r);
     }
 }
 
