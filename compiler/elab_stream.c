@@ -187,7 +187,7 @@ static Value reader_stream(Ast *def, Scope *s, const char *name)
     Stream *st = as_stream(eval(s, def->a), def->a->loc);
     if (!st) return v_err();
     Stream *base = innermost(st);
-    bool fresh = base->id >= before;
+    bool fresh = base->id >= before && !base->def;        /* made by this declaration, not by one that it names */
     if (def->n) {
         if (base->kind != SM_CSV && base->kind != SM_IDX && base->kind != SM_NPY && base->kind != SM_TEXT) { error_at(def->loc, "fields are declared where the file is read"); return v_err(); }
         if (!fresh) {                                     /* the same file under other names: a reader of its own */
@@ -209,7 +209,7 @@ static Value reader_stream(Ast *def, Scope *s, const char *name)
         error_at(def->loc, "each file is one field: %d files, %d fields", base->path.n, base->field.n);
         return v_err();
     }
-    if (!base->def || fresh) base->def = def->name;
+    if (!base->def) base->def = def->name;
     if (st->id >= before) st->name = name;
     return stream_v(st);
 }
