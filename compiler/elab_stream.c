@@ -195,7 +195,7 @@ static Value reader_stream(Ast *def, Scope *s, const char *name)
             int id = copy->id;
             const char *nm = copy->name;
             *copy = *base;
-            copy->id = id; copy->name = nm; copy->field.n = 0; copy->field.at = NULL; copy->field.cap = 0;
+            copy->id = id; copy->name = nm; copy->field.n = 0; copy->field.at = NULL; copy->field.cap = 0; copy->def = NULL;
             if (st == base) st = copy;
             else { error_at(def->loc, "this file is already a stream, with other fields"); return v_err(); }
             base = copy;
