@@ -134,6 +134,7 @@ struct Val {
     bool stored, pure;           /* pure: CONST or IOTA */
     int pass; bool full;         /* in its group: the pass that computes it, or (not full) that it comes before */
     int cost, ins_pass, ins;     /* building the nest */
+    uint64_t hash;               /* what it computes, not from where */
     Val *again;                  /* which val this one repeats */
     Buf *slots;                  /* where the parts of a sum in slots lie */
     int id;

@@ -163,6 +163,52 @@ static void set_pads(Builder *b, const Val *v, const int *axis_of, Ins *ins)
     ins->pad = pad;
 }
 
+/* ---- equal kernels should look equal: operands that may change places are put in an order that no node's number decides */
+
+static uint64_t mix(uint64_t h, uint64_t x)
+{
+    h = (h ^ x) * 0x9e3779b97f4a7c15ull;
+    return h ^ h >> 29;
+}
+
+static uint64_t hash_operand(const Group *g, const Val *v, int k)
+{
+    const View *w = &v->in[k];
+    if (w->val->group == g)
+        return w->val->hash;
+    uint64_t h = mix(w->val->dt, w->val->pure ? w->val->op : I_LOAD), bits;
+    if (w->val->pure && w->val->op == OP_CONST) {
+        memcpy(&bits, &w->val->node->a.num, sizeof bits);
+        return mix(mix(h, bits), (uint64_t)w->val->node->a.inum);
+    }
+    for (int i = 0; i < v->rank; i++)
+        h = mix(h, (uint64_t)w->stride[i]);
+    return h;
+}
+
+static bool commutes(int op)
+{
+    return op == OP_ADD || op == OP_MUL || op == OP_EQ || op == OP_AND || op == OP_OR;
+}
+
+static void hash_vals(const Group *g)
+{
+    for (int i = 0; i < g->val.n; i++) {
+        Val *v = g->val.at[i];
+        uint64_t h = mix(v->op, v->dt);
+        for (int k = 0; k < v->nin; k++) {
+            uint64_t x = hash_operand(g, v, k);
+            h = commutes(v->op) ? h + mix(1, x) : mix(h, x);
+        }
+        v->hash = h;
+    }
+}
+
+static bool swapped(const Builder *b, const Val *v)
+{
+    return commutes(v->op) && hash_operand(b->g, v, 1) < hash_operand(b->g, v, 0);
+}
+
 static int need(Builder *b, Val *v, int p);
 
 static int need_operand(Builder *b, Val *v, int k, const int *axis_of, int p)
@@ -201,9 +247,10 @@ static int need(Builder *b, Val *v, int p)
     if (!v->full)
         p = v->pass;
     Ins ins = { .op = v->op, .dt = v->dt, .operand = -1, .full = v->full, .pass = p };
+    bool swap = swapped(b, v);
     for (int k = 0; k < v->nin; k++)
         if (!((v->op == OP_GATHER && k == 0) || v->op == OP_PAD))
-            ins.in[ins.nin++] = need_operand(b, v, k, axis_of, p);
+            ins.in[ins.nin++] = need_operand(b, v, swap ? 1 - k : k, axis_of, p);
     if (v->op == OP_GATHER || v->op == OP_PAD)
         set_table(b, v, axis_of, &ins);
     if (v->op == OP_GATHER) {
@@ -373,6 +420,7 @@ Step *nest_step(Rplan *rp, Group *g)
 {
     Builder b = { .rp = rp, .g = g };
     loops_of(&b, g->rank, g->dim, g->inner);
+    hash_vals(g);
     b.nest.npass = g->npass;
     b.nest.slots = g->slots > 1 ? g->slots : 1;
     for (int i = 0; i < g->val.n; i++)
