@@ -57,12 +57,12 @@ bool do_reports_loss(const Do *d)
     return false;
 }
 
-/* acc 1 is the objective of the model's own level, if that has one. */
+/* acc 1 is the model's objective, if it has one. */
 bool do_has_loss(const Run *r, const Do *d)
 {
     const Model *m = &r->desc.model[d->model];
     for (int i = 0; i < m->nlevel; i++)
-        if (m->level[i].objective && !strchr(m->level[i].name, '.'))
+        if (m->level[i].objective)
             return true;
     return false;
 }
