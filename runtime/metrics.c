@@ -23,6 +23,8 @@ void metrics_open(Run *r)
     r->metrics = fopen(r->metrics_path, go_on ? "r+" : "w");
     if (!r->metrics)
         failed(r);
+    static char buffer[1 << 16];                 /* of its own, or the first line in a step would allocate one */
+    setvbuf(r->metrics, buffer, _IOFBF, sizeof buffer);
     if (!go_on) {
         r->metrics_at = 0;
         return;
