@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* ---- options: one row each */
-typedef enum { OPT_HELP, OPT_VERSION, OPT_SEED, OPT_THREADS, OPT_METRICS, OPT_TABLES, OPT_QUIET, OPT_CHECKPOINT, OPT_SAVE, OPT_RESUME, OPT_LOG, OPT_NAN } Option;
+typedef enum { OPT_HELP, OPT_VERSION, OPT_SEED, OPT_THREADS, OPT_METRICS, OPT_TABLES, OPT_QUIET, OPT_CHECKPOINT, OPT_SAVE, OPT_RESUME, OPT_LOG, OPT_TIMES, OPT_NAN } Option;
 
 static const struct { const char *name, *value, *help; } options[] = {
     [OPT_HELP] = {"help", NULL, "say this"},
@@ -20,6 +20,7 @@ static const struct { const char *name, *value, *help; } options[] = {
     [OPT_SAVE] = {"save-every", "N", "and every N training steps"},
     [OPT_RESUME] = {"resume", "FILE", "go on from a checkpoint"},
     [OPT_LOG] = {"log-every", "N", "training steps between two lines of metrics (a twentieth of each train)"},
+    [OPT_TIMES] = {"times", "FILE", "write how long each training step took, in microseconds, one a line"},
     [OPT_NAN] = {"allow-nan", NULL, "go on when a value is not a number or infinite"},
 };
 enum { NOPTIONS = sizeof options / sizeof *options };
@@ -89,6 +90,7 @@ static void set_option(Run *r, Option o, const char *value)
     case OPT_SAVE: r->save_every = read_number(name, value, 1); break;
     case OPT_RESUME: r->resume = value; break;
     case OPT_LOG: r->log_every = read_number(name, value, 1); break;
+    case OPT_TIMES: r->times_path = value; break;
     case OPT_NAN: r->allow_nan = true; break;
     }
 }
@@ -308,6 +310,7 @@ int nlrt_main(const nl_program *p, int argc, char **argv)
     metrics_open(&run);
     progress_open(&run);
     team_run(run_and_finish, &run);
+    progress_close(&run);
     streams_close(&run.desc);
     return 0;
 }

@@ -194,7 +194,7 @@ typedef struct {
     uint64_t seed; bool seed_given;
     int nthreads;
     bool quiet, allow_nan;
-    const char *checkpoint, *resume, *metrics_path, *tables;
+    const char *checkpoint, *resume, *metrics_path, *times_path, *tables;
     int64_t save_every, log_every;
     /* where the run stands: what a checkpoint keeps */
     int64_t add;                 /* added to the seed */
@@ -248,6 +248,7 @@ void progress_begin(const Run *r, const Do *d, int64_t total, int64_t done);
 void progress_tick(const Run *r, const Do *d, int64_t k, int64_t items, double loss);
 void progress_end(const Run *r, const Do *d, int64_t step, int64_t k, double loss, const double *values);
 void progress_clear(void);
+void progress_close(const Run *r);
 
 /* ---- checkpoint.c */
 void checkpoint_save(Run *r, const char *path);
