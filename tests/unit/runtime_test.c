@@ -347,6 +347,70 @@ Test(runtime, levels)
     HAS(r.out, "Toy.w never moved\n");
 }
 
+/* ---- what is written */
+Test(runtime, progress_on_a_terminal)
+{
+    toy_terminal = 1;
+    toy_sleep = 30;
+    Ran r = run_toy(AB, fmt("%s,%s", new_toy(0, "p"), train(0, "p", 0, 16, "\"vars\":[[\"task\",\"one\"]],\"repeat\":2")), "");
+    OK(r);
+    HAS(r.err, "\r\033[Ktrain p on a, repeat 3, task one  step ");
+    HAS(r.err, "/16  loss 0.");
+    HAS(r.err, " items/s  0:00 left\r\033[Ktrain p on a, repeat 3, task one: step 16, loss ");
+    r = run_toy(AB, fmt("%s,%s", new_toy(0, "p"), train(0, "p", 0, 16, "")), "-q");
+    LACKS(r.err, "train");
+}
+
+Test(runtime, names_in_metrics_and_tables)
+{
+    /* loop variables called as a column or a report, and texts that JSON and CSV must quote */
+    const char *vars = "\"vars\":[[\"step\",\"7\"],[\"loss\",\"x\"],[\"rate\",\"1e-3\"],[\"rule\",\"a \\\"b\\\", c\\n\"],[\"hex\",\"0x10\"]]";
+    OK(run_toy(AB, fmt("%s,%s,%s", new_toy(0, "p"), test(0, "p", 0, vars), TABLE("\"rows\":\"rule\",\"cols\":\"rate\",\"cells\":\"hex\"")), "--metrics m --tables t"));
+    char *m = read_text_file("m");
+    HAS(m, "\"step\":0,\"loss\":\"x\",\"rate\":0.001,\"rule\":\"a \\\"b\\\", c\\u000a\",\"hex\":\"0x10\",\"accuracy\":");
+    HAS(read_text_file("t/100_accuracy_by_rule_rate_hex.csv"), "rule,rate,hex,value\n\"a \"\"b\"\", c\n\",1e-3,0x10,");
+}
+
+Test(runtime, summaries_over_repeats)
+{
+    char *both = fmt("%s,%s", matrix_tests(1, 0, "\"repeat\":0"), matrix_tests(1, 1, "\"repeat\":1"));
+    Ran r = run_toy(matrix_streams(), fmt("%s,%s", both, LOSS_TABLE("\"rows\":\"task\",\"cols\":\"stream\"")), "--metrics m --tables t");
+    OK(r);
+    HAS(read_text_file("m"), "\"rows\":\"task\",\"acc_last\":0.75");
+    HAS(read_text_file("m"), "\"acc_last_sd\":");
+    HAS(r.out, "acc_last              0.7500 +- 0.0000");
+    HAS(read_text_file("t/loss_by_task_stream_summary.csv"), "summary,value,sd,n\nacc_last,0.75");
+}
+
+/* Tables within a loop are printed once; numbers that need it are in powers of ten. */
+Test(runtime, tables_once)
+{
+    char *table = LOSS_TABLE("\"rows\":\"model\",\"line\":\"toy.nl:1:1\""), *streams = fmt("%s,%s", csv("a", "a.csv"), point("q", 3e9));
+    Ran r = run_toy(streams, fmt("%s,%s,%s,%s", new_toy(0, "p"), test(0, "p", 1, ""), table, table), "");
+    OK(r);
+    cr_assert_eq(count_lines(r.out, "loss by model"), 1);
+    HAS(r.out, "3.000e+09");
+}
+
+Test(runtime, output_that_cannot_be_written)
+{
+    toy_out = "/dev/full";
+    FAILS(run_toy(AB, fmt("%s,%s", new_toy(0, "p"), TABLE("\"rows\":\"model\"")), ""), 1, "the results cannot be written: No space left");
+    toy_out = "stdout";
+    FAILS(run_toy(AB, fmt("%s,%s,%s", new_toy(0, "p"), test(0, "p", 0, ""), TABLE("\"rows\":\"model\"")), "--tables none/t"), 1, "none/t: the folder cannot be made");
+}
+
+Test(runtime, metrics_that_are_gone)
+{
+    char *todo = fmt("%s,%s,%s", new_toy(0, "p"), train(0, "p", 0, 3, ""), test(0, "p", 0, ""));
+    OK(run_toy(AB, todo, "--checkpoint c --metrics m"));
+    write_text("m", "short");
+    Ran r = run_toy(AB, todo, "--resume c --metrics m");
+    OK(r);
+    HAS(r.err, "warning: m does not hold what the interrupted run had written; it begins anew");
+    FAILS(run_toy(AB, todo, "--resume c --log-every 3"), 1, "saved with --log-every 0, not 3");
+}
+
 /* ---- checkpoints */
 #define LONG_RUN(name) fmt("%s,%s,%s,%s,%s,%s,%s,%s,%s", new_toy(0, name), new_toy(1, "q"), train(0, name, 0, 17, "\"shuffled\":true"), \
     test(0, name, 1, "\"vars\":[[\"turn\",\"1\"]]"), train(1, "q", 1, 13, ""), train(0, name, 0, 3, "\"epochs\":true,\"shuffled\":true"), \

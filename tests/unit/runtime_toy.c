@@ -3,6 +3,7 @@
 #include "runtime_toy.h"
 #include "nlrt.h"
 #include <dirent.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <math.h>
 #include <signal.h>
@@ -15,7 +16,8 @@
 #include <zlib.h>
 
 int64_t toy_signal_at;
-int toy_signal, toy_watch_memory, toy_team, toy_kept;
+int toy_signal, toy_watch_memory, toy_team, toy_kept, toy_sleep, toy_terminal;
+const char *toy_out = "stdout";
 
 /* ---- text */
 static char *keep(char *s)                       /* the last few thousand texts stay */
@@ -174,6 +176,7 @@ static void step(const nl_call *c)
             t->w[i] -= 0.1 * t->m[i];
         }
         t->count++;
+        usleep((useconds_t)toy_sleep * 1000);
         watch_memory(t->count);
         if (t->count % 5 == 0)
             t->slow += ((double *)c->out[0])[1] + 1;
@@ -326,7 +329,7 @@ char *test(int inst, const char *name, int stream, const char *more)
 }
 
 /* ---- a run */
-static _Noreturn void child(const char *streams, const char *schedule, const char *arguments)
+static _Noreturn void child(const char *streams, const char *schedule, const char *arguments, const char *terminal)
 {
     char *argv[32] = {"toy"}, *words = strdup(arguments), *json;
     int argc = 1;
@@ -336,20 +339,39 @@ static _Noreturn void child(const char *streams, const char *schedule, const cha
     const char *work = toy_team ? "1e7" : "100";
     json = fmt(head, hash ? hash : "0123456789abcdef", toy_kept ? "true" : "false", work, work, work, work);
     json = fmt("%s\"streams\":[%s],\"schedule\":[%s]}", json, streams, schedule);
-    if (!freopen("stdout", "w", stdout) || !freopen("stderr", "w", stderr))
+    if (!freopen(toy_out, "w", stdout) || !freopen(terminal ? terminal : "stderr", "w", stderr))
         _exit(99);
     const nl_program p = {.abi = NL_ABI, .json = json, .entry = entries, .nentry = NENTRIES, .cpu_features = ""};
     exit(nlrt_main(&p, argc, argv));
 }
 
+/* What was written to the terminal; it is small enough to lie there until the run is over. */
+static void save_terminal(int master)
+{
+    char text[4096];
+    fcntl(master, F_SETFL, O_NONBLOCK);
+    ssize_t n = read(master, text, sizeof text);
+    write_file("stderr", text, n > 0 ? (size_t)n : 0);
+    close(master);
+}
+
 Ran run_toy(const char *streams, const char *schedule, const char *arguments)
 {
-    int status = 0;
+    int status = 0, master = toy_terminal ? posix_openpt(O_RDWR | O_NOCTTY) : -1, line = -1;
+    const char *terminal = NULL;
+    if (master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0)
+        terminal = fmt("%s", ptsname(master));
+    if (terminal)
+        line = open(terminal, O_RDWR | O_NOCTTY);        /* held, so that it stays when the run closes its end */
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0)
-        child(streams, schedule, arguments);
+        child(streams, schedule, arguments, terminal);
     if (pid < 0 || waitpid(pid, &status, 0) != pid)
         abort();
+    if (terminal)
+        save_terminal(master);
+    if (line >= 0)
+        close(line);
     return (Ran){WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_text_file("stdout"), read_text_file("stderr")};
 }

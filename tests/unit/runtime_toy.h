@@ -18,6 +18,10 @@ extern int toy_team;             /* steps are worth several threads */
 
 extern int toy_kept;             /* Toy.sum is state of an inner level that goes on from item to item */
 
+extern int toy_sleep;            /* milliseconds that a step takes */
+extern int toy_terminal;         /* the standard error is a terminal */
+extern const char *toy_out;      /* where the standard output goes */
+
 /* Pieces of the description. */
 char *csv(const char *name, const char *path);                           /* -> (x : [2], y : []) */
 char *new_toy(int inst, const char *name);
