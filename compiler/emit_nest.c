@@ -18,6 +18,7 @@ typedef struct Nx {
     V idx[MAXDIM];
     V *val, *acc;                /* per instruction */
     int *depth; bool *vec;
+    bool *fused;                 /* a product that only a sum takes: the two are one multiply-add */
     int loops, vecloop, lanes;   /* vecloop: -1 if there is none */
     int valid;                   /* lanes in use */
     int split;                   /* the loop that threads share, -1: none */
@@ -281,7 +282,24 @@ static void compute(Nx *x, int i)
     }
 }
 
-static bool computes(const Ins *s) { return s->op != I_STORE && !op_reduces(s->op); }
+static bool computes(const Nx *x, int i)
+{
+    return x->n->ins[i].op != I_STORE && !op_reduces(x->n->ins[i].op) && !x->fused[i];
+}
+
+static void find_fused(Nx *x)
+{
+    const Nest *n = x->n;
+    int *uses = NEWN(int, n->nins + 1);
+    for (int i = 0; i < n->nins; i++)
+        for (int k = 0; k < n->ins[i].nin; k++)
+            uses[n->ins[i].in[k]]++;
+    for (int i = 0; i < n->nins; i++) {
+        const Ins *s = &n->ins[i];
+        if (s->op == OP_SUM && dt_float((Dt)s->dt) && uses[s->in[0]] == 1 && n->ins[s->in[0]].op == OP_MUL && n->ins[s->in[0]].full)
+            x->fused[s->in[0]] = true;
+    }
+}
 
 /* ---- loops */
 
@@ -351,8 +369,19 @@ static void run(Nx *x, int loop, V lo, V hi, Body *body, int arg)
 static void compute_at(Nx *x, int depth, int pass)
 {
     for (int i = 0; i < x->n->nins; i++)
-        if (computes(&x->n->ins[i]) && x->depth[i] == depth && (pass < 0 || x->n->ins[i].pass == pass))
+        if (computes(x, i) && x->depth[i] == depth && (pass < 0 || x->n->ins[i].pass == pass))
             compute(x, i);
+}
+
+/* Where the last vector is short: `v` in the lanes that count, `other` in the rest. */
+static V in_use(Nx *x, V v, V other)
+{
+    V on[64];
+    if (!x->n->vec_inner || x->valid >= x->lanes)
+        return v;
+    for (int k = 0; k < x->lanes; k++)
+        on[k] = LLVMConstInt(x->em->i1, k < x->valid, false);
+    return LLVMBuildSelect(x->em->b, LLVMConstVector(on, (unsigned)x->lanes), v, other, "");
 }
 
 static void add_up(Nx *x, int i)
@@ -360,14 +389,14 @@ static void add_up(Nx *x, int i)
     const Ins *s = &x->n->ins[i];
     Em *em = x->em;
     bool lanes = x->n->vec_inner || x->vec[i];
-    V v = splat_to(x, s->in[0], lanes), start = emit_reduce_start(em, s->op, (Dt)s->dt, em_width(v));
-    if (x->n->vec_inner && x->valid < x->lanes) {
-        V on[64];
-        for (int k = 0; k < x->lanes; k++)
-            on[k] = LLVMConstInt(em->i1, k < x->valid, false);
-        v = LLVMBuildSelect(em->b, LLVMConstVector(on, (unsigned)x->lanes), v, start, "");
+    V so_far = em_get(em, x->acc[i]), next;
+    if (x->fused[s->in[0]]) {
+        const Ins *product = &x->n->ins[s->in[0]];
+        next = em_fma(em, splat_to(x, product->in[0], lanes), splat_to(x, product->in[1], lanes), so_far);
+    } else {
+        next = emit_reduce2(em, s->op, (Dt)s->dt, so_far, splat_to(x, s->in[0], lanes));
     }
-    em_set(em, x->acc[i], emit_reduce2(em, s->op, (Dt)s->dt, em_get(em, x->acc[i]), v));
+    em_set(em, x->acc[i], in_use(x, next, so_far));
 }
 
 static void inner(Nx *x, int depth)
@@ -486,10 +515,12 @@ LLVMValueRef emit_nest(Em *em, const Nest *n, const char *name)
     x.acc = NEWN(V, n->nins + 1);
     x.depth = NEWN(int, n->nins + 1);
     x.vec = NEWN(bool, n->nins + 1);
+    x.fused = NEWN(bool, n->nins + 1);
     V fn = em_kernel(em, name, n->noperand, x.ptr, &x.tid, &x.nthreads);
     choose_lanes(&x);
     x.valid = x.lanes;
     find_depths(&x);
+    find_fused(&x);
     share(&x);
     if (n->slots > 1)
         run_slots(&x);

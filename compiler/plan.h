@@ -128,6 +128,7 @@ struct Val {
     Node *node;                  /* attributes */
     int rank; int32_t dim[MAXDIM];        /* the axes it is computed over (its operand's for COPY, RESHAPE) */
     int nin; View *in;           /* on its own axes (reductions: on the operand's axes; CONTRACT and the moves: on each operand's) */
+    uint32_t axes;               /* reductions: which of its axes are summed */
     int64_t gstride; int32_t glimit;      /* GATHER: stride and size of the gathered axis */
     Group *group;                /* NULL: a leaf */
     Buf *buf; int64_t base;      /* where it is (leaf), or where it is stored; first element */
@@ -165,7 +166,7 @@ typedef struct Rplan {
     VEC(Val *) val;
     int words;                   /* of a deps set */
     View *formal;
-    Buf **result;                /* where results go */
+    Buf **result; View *rview;   /* where results go, and what they are */
     VEC(struct Final { View from; Node *node; Buf *to; Buf *via; }) final;      /* results that are copied when all is done */
     VEC(Buf *) buf;              /* to be placed in the block */
     Seq *seq;
@@ -176,8 +177,10 @@ void plan_values(Rplan *rp);                          /* plan_view.c: every node
 View plan_view(Rplan *rp, Node *n);
 View val_view(Val *v);                                /* the whole of it, on the axes of its layout */
 Val *val_new(Rplan *rp, Op op, Dt dt, Node *node, int rank, const int32_t *dim, int nin);
+void plan_results_as_vals(Rplan *rp);                 /* every result is a val of its own, in order, or lies where it should already */
 Val *val_copy(Rplan *rp, View from, Dt dt, int rank, const int32_t *dim);      /* a dense copy */
 int  val_layout(const Val *v, int32_t *dim);          /* the axes of what it leaves: its own, less those a reduction sums */
+int64_t val_size(const Val *v);                       /* elements of its layout */
 void dense_strides(int rank, const int32_t *dim, int64_t *stride);
 bool view_dense(const View *v, int rank, const int32_t *dim);     /* offset 0 and row-major */
 bool op_reduces(int op);

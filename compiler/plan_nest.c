@@ -278,7 +278,7 @@ static void put_store(Builder *b, Val *v, int from)
     group_axis_map(b->g, v, axis_of);
     dense_strides(rank, dim, s);
     for (int i = 0, o = 0; i < v->rank; i++)
-        if (!op_reduces(v->op) || !(v->node->a.axes >> i & 1))
+        if (!op_reduces(v->op) || !(v->axes >> i & 1))
             on_axes[i] = s[o++];
     Ins ins = { .op = I_STORE, .dt = v->dt, .full = v->full, .nin = 1, .in = { from }, .stride = NEWN(int64_t, MAXDIM) };
     ins.pass = v->full ? v->pass : b->nest.npass;

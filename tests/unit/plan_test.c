@@ -140,7 +140,7 @@ Test(plan, two_states_change_places)
     becomes(a, b);
     becomes(b, a);
     Plan *p = planned();
-    cr_assert_eq(steps(p)->step.n, 4);
+    cr_assert_eq(steps(p)->step.n, 3);
 }
 
 Test(plan, a_state_that_stays_costs_nothing)
