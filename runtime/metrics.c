@@ -1,5 +1,5 @@
-/* metrics.c: one JSON object a line. Nothing in it depends on time, so that a resumed run writes the same bytes: a checkpoint keeps
-   how long the file was, and resuming cuts it there. */
+/* metrics.c: one JSON object a line. Nothing in it depends on time, so that a resumed run writes the same bytes: a
+   checkpoint keeps how long the file was, and resuming cuts it there. */
 #define _POSIX_C_SOURCE 200809L
 #include "rt.h"
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* progress.c: how far the run is, on the standard error: a line that moves on a terminal, and one plain line for each train and test;
-   and, if asked for, how long every training step took. */
+/* progress.c: how far the run is, on the standard error: a line that moves on a terminal, and one plain line for each
+   train and test; and, if asked for, how long every training step took. */
 #define _POSIX_C_SOURCE 200809L
 #include "rt.h"
 #include <errno.h>
@@ -15,7 +15,8 @@ static struct {
     double ticked;               /* the last step's end */
 } now;
 
-static _Noreturn void times_failed(const Run *r) { rt_fail("%s: cannot be written: %s", r->times_path, strerror(errno)); }
+static _Noreturn void times_failed(const Run *r) { rt_fail("%s: cannot be written: %s", r->times_path,
+                                                           strerror(errno)); }
 
 void progress_open(const Run *r)
 {
@@ -72,7 +73,8 @@ static void time_text(char *buf, size_t n, double s)
 static void title(char *buf, size_t n, const Run *r, const Do *d)
 {
     const char *stream = do_stream(r, d);
-    int at = snprintf(buf, n, "%s %s%s%s", d->kind == DO_TRAIN ? "train" : "test", do_model(r, d), stream ? " on " : "", stream ? stream : "");
+    int at = snprintf(buf, n, "%s %s%s%s", d->kind == DO_TRAIN ? "train" : "test", do_model(r, d),
+                      stream ? " on " : "", stream ? stream : "");
     if (d->repeat >= 0 && at >= 0 && (size_t)at < n)
         at += snprintf(buf + at, n - (size_t)at, ", repeat %d", d->repeat + 1);
     for (int i = 0; i < d->nvar && at >= 0 && (size_t)at < n; i++)
@@ -105,7 +107,8 @@ void progress_tick(const Run *r, const Do *d, int64_t k, int64_t items, double l
     time_text(left, sizeof left, done > 0 ? (double)(now.total - k) * spent / done : INFINITY);
     if (do_has_loss(r, d))
         snprintf(loss_text, sizeof loss_text, "  loss %.5g", loss);
-    fprintf(stderr, "\r\033[K%.60s  step %lld/%lld%s  %s  %s left", what, (long long)k, (long long)now.total, loss_text, rate, left);
+    fprintf(stderr, "\r\033[K%.60s  step %lld/%lld%s  %s  %s left", what, (long long)k, (long long)now.total,
+            loss_text, rate, left);
     fflush(stderr);
     now.dirty = true;
 }

@@ -1,6 +1,6 @@
-/* team.c: the threads that call entries. They are made once, by one parallel region around the whole run: the first thread runs the
-   schedule and hands out calls, the others wait for them. Waiting is a short spin, then sleep: on a busy machine a thread that spins
-   keeps the one that it waits for from running.
+/* team.c: the threads that call entries. They are made once, by one parallel region around the whole run: the first
+   thread runs the schedule and hands out calls, the others wait for them. Waiting is a short spin, then sleep: on a
+   busy machine a thread that spins keeps the one that it waits for from running.
 
    How many threads take part in a call depends on the work of the entry and never on the data. */
 #define _POSIX_C_SOURCE 200809L
@@ -69,7 +69,8 @@ static void wait_change(atomic_uint *x, unsigned old)
     pthread_mutex_unlock(&team.lock);
 }
 
-/* After a change: a thread that goes to sleep counts itself first and then looks again, so it is either seen here or sees the change. */
+/* After a change: a thread that goes to sleep counts itself first and then looks again, so it is either seen here or
+   sees the change. */
 static void wake_sleepers(void)
 {
     if (atomic_load(&team.asleep) == 0)
@@ -188,8 +189,9 @@ static void run_member(void *with, int tid, int n)
     const nl_entry *e = &team.desc->program->entry[((const Calling *)with)->entry];
     Member *m = &team.member[tid];
     m->status = (nl_status){0};
-    m->call = (nl_call){.state = c->state, .in = c->in, .out = c->out, .arena = team.arena, .scratch = m->scratch, .count = c->count,
-                        .index = c->index, .seed = c->seed, .tid = tid, .nthreads = n, .status = &m->status, .self = e->self};
+    m->call = (nl_call){.state = c->state, .in = c->in, .out = c->out, .arena = team.arena, .scratch = m->scratch,
+                        .count = c->count, .index = c->index, .seed = c->seed, .tid = tid, .nthreads = n,
+                        .status = &m->status, .self = e->self};
     e->fn(&m->call);
 }
 
@@ -211,8 +213,9 @@ nl_status alone_call(int entry, const Call *c, char *arena, char *scratch)
 {
     const nl_entry *e = &team.desc->program->entry[entry];
     nl_status st = {0};
-    nl_call call = {.state = c->state, .in = c->in, .out = c->out, .arena = arena ? arena : team.arena, .scratch = scratch ? scratch : team.member[0].scratch,
-                    .count = c->count, .index = c->index, .seed = c->seed, .tid = 0, .nthreads = 1, .status = &st, .self = e->self};
+    nl_call call = {.state = c->state, .in = c->in, .out = c->out, .arena = arena ? arena : team.arena,
+                    .scratch = scratch ? scratch : team.member[0].scratch, .count = c->count, .index = c->index,
+                    .seed = c->seed, .tid = 0, .nthreads = 1, .status = &st, .self = e->self};
     bool outside = in_call;
     in_call = false;                     /* its barriers are its own */
     e->fn(&call);

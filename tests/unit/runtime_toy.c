@@ -270,9 +270,12 @@ static void nothing(const nl_call *c)
 }
 
 static const nl_entry entries[NENTRIES] = {
-    [E_INIT] = {init, 0}, [E_STEP] = {step, 0}, [E_TEST] = {test_step, 0}, [E_LEARN] = {learn_step, 0}, [E_FINISH] = {finish, 0},
-    [E_VALUE] = {value, 0}, [E_STEPS] = {steps, 0}, [E_UNTIL] = {until, 0}, [E_GEN] = {gen, 0}, [E_MAP] = {map, 0}, [E_WHEN] = {when, 0},
-    [E_SHARE] = {share, 0}, [E_BYTES] = {bytes, 0}, [E_BYTES_FINISH] = {bytes_finish, 0}, [E_FRESH] = {fresh, 0}, [E_VOID] = {nothing, 0},
+    [E_INIT] = {init, 0}, [E_STEP] = {step, 0}, [E_TEST] = {test_step, 0}, [E_LEARN] = {learn_step, 0},
+        [E_FINISH] = {finish, 0},
+    [E_VALUE] = {value, 0}, [E_STEPS] = {steps, 0}, [E_UNTIL] = {until, 0}, [E_GEN] = {gen, 0}, [E_MAP] = {map, 0},
+        [E_WHEN] = {when, 0},
+    [E_SHARE] = {share, 0}, [E_BYTES] = {bytes, 0}, [E_BYTES_FINISH] = {bytes_finish, 0}, [E_FRESH] = {fresh, 0},
+        [E_VOID] = {nothing, 0},
 };
 
 /* ---- the description */
@@ -311,20 +314,23 @@ char *csv(const char *name, const char *path)
                "{\"name\":\"x\",\"type\":\"f64\",\"shape\":[2]},{\"name\":\"y\",\"type\":\"f64\",\"shape\":[]}],\"src\":[]}", name, name, path);
 }
 
-char *new_toy(int inst, const char *name) { return fmt("{\"do\":\"new\",\"inst\":%d,\"model\":0,\"name\":\"%s\"}", inst, name); }
+char *new_toy(int inst, const char *name) { return fmt("{\"do\":\"new\",\"inst\":%d,\"model\":0,\"name\":\"%s\"}",
+                                                       inst, name); }
 
 #define STEP_REST "\"batch\":4,\"accs\":3,\"line\":\"toy.nl:9:5\",\"reports\":[{\"name\":\"loss\",\"line\":\"toy.nl:5:12\"},{\"name\":\"accuracy\",\"line\":\"toy.nl:6:12\"}]," \
     "\"fields\":[{\"name\":\"x\",\"from\":0,\"type\":\"f64\",\"shape\":[2]},{\"name\":\"y\",\"from\":1,\"type\":\"f64\",\"shape\":[]}],\"finish\":4"
 
 char *train(int inst, const char *name, int stream, int n, const char *more)
 {
-    return fmt("{\"do\":\"train\",\"inst\":%d,\"name\":\"%s\",\"stream\":%d,\"for\":%d,\"entry\":1," STEP_REST "%s%s}", inst, name, stream, n, *more ? "," : "", more);
+    return fmt("{\"do\":\"train\",\"inst\":%d,\"name\":\"%s\",\"stream\":%d,\"for\":%d,\"entry\":1," STEP_REST "%s%s}",
+               inst, name, stream, n, *more ? "," : "", more);
 }
 
 char *test(int inst, const char *name, int stream, const char *more)
 {
     bool learning = strstr(more, "learning") != NULL;
-    return fmt("{\"do\":\"test\",\"inst\":%d,\"name\":\"%s\",\"stream\":%d,\"entry\":%d," STEP_REST "%s%s}", inst, name, stream, learning ? E_LEARN : E_TEST,
+    return fmt("{\"do\":\"test\",\"inst\":%d,\"name\":\"%s\",\"stream\":%d,\"entry\":%d," STEP_REST "%s%s}", inst,
+               name, stream, learning ? E_LEARN : E_TEST,
                *more ? "," : "", more);
 }
 
@@ -373,5 +379,6 @@ Ran run_toy(const char *streams, const char *schedule, const char *arguments)
         save_terminal(master);
     if (line >= 0)
         close(line);
-    return (Ran){WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_text_file("stdout"), read_text_file("stderr")};
+    return (Ran){WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_text_file("stdout"),
+                 read_text_file("stderr")};
 }
