@@ -15,8 +15,10 @@ static struct {
     double ticked;               /* the last step's end */
 } now;
 
-static _Noreturn void times_failed(const Run *r) { rt_fail("%s: cannot be written: %s", r->times_path,
-                                                           strerror(errno)); }
+static _Noreturn void times_failed(const Run *r)
+{
+    rt_fail("%s: cannot be written: %s", r->times_path, strerror(errno));
+}
 
 void progress_open(const Run *r)
 {

@@ -49,6 +49,7 @@ typedef struct {
     Names rows, cols, cells;     /* with a row 0, rows.at[0] is its label */
     int nrepeat; int *repeat;
     bool matrix, row0;
+    int *task;                   /* the column of each row's task */
     double *value; bool *has;    /* [row][col][cell][repeat] */
 } Grid;
 
@@ -182,6 +183,20 @@ static void make_axes(const Run *r, Grid *g)
     }
 }
 
+/* Where columns have the rows' names they are told by them, otherwise by their order. */
+static void find_tasks(Grid *g)
+{
+    int n = g->rows.n - g->row0;
+    bool named = true;
+    g->task = rt_alloc(sizeof *g->task * (size_t)n);
+    for (int i = 0; i < n; i++) {
+        g->task[i] = name_index(&g->cols, g->rows.at[i + g->row0], false);
+        named = named && g->task[i] >= 0;
+    }
+    for (int i = 0; i < n && !named; i++)
+        g->task[i] = i;
+}
+
 static void fill(Grid *g)
 {
     size_t n = (size_t)g->rows.n * (size_t)g->cols.n * (size_t)g->cells.n * (size_t)g->nrepeat;
@@ -206,6 +221,7 @@ static void grid_free(Grid *g)
     free(g->cols.at);
     free(g->cells.at);
     free(g->repeat);
+    free(g->task);
     free(g->value);
     free(g->has);
 }
@@ -376,7 +392,7 @@ typedef struct { const Grid *g; int cell, rep, n; } Matrix;
 static double at(const Matrix *m, int i, int j)
 {
     const Grid *g = m->g;
-    size_t k = place(g, i - 1 + g->row0, j - 1, m->cell, m->rep);
+    size_t k = place(g, i - 1 + g->row0, g->task[j - 1], m->cell, m->rep);
     return g->has[k] ? g->value[k] : NAN;
 }
 
@@ -629,6 +645,7 @@ static void print_table(Run *r, const Do *d)
         printf("%s by %s: no test has these names\n\n", d->title, d->rows ? d->rows : "model");
     else {
         fill(&g);
+        find_tasks(&g);
         print_grid(&g, stdout);
         if (r->tables)
             write_grid(r, &g);

@@ -307,6 +307,24 @@ Test(runtime, accuracy_matrix)
     HAS(r.out, "bwt_gem");
 }
 
+/* Columns that have the rows' names belong to them, in whatever order: .9 and .8 are the tasks just learned. */
+Test(runtime, accuracy_matrix_by_name)
+{
+    static const struct { const char *stream, *task; double v; } r[] = {
+        {"two", "one", .2}, {"one", "one", .9}, {"two", "two", .8}, {"one", "two", .6},
+    };
+    char *streams = csv("a", "a.csv"), *todo = new_toy(0, "net");
+    for (int i = 0; i < 4; i++) {
+        char *vars = fmt("\"vars\":[[\"task\",\"%s\"]]", r[i].task);
+        streams = fmt("%s,%s", streams, renamed(point(fmt("q%d", i), r[i].v), r[i].stream));
+        todo = fmt("%s,%s,%s", todo, train(0, "net", 0, 0, vars), test(0, "net", i + 1, vars));
+    }
+    OK(run_toy(streams, fmt("%s,%s", todo, LOSS_TABLE("\"rows\":\"task\",\"cols\":\"stream\"")), "--metrics m"));
+    char *s = strstr(read_text_file("m"), "\"acc_last\"");
+    cr_assert_float_eq(number_after(s, "\"bwt_gem\":"), -0.3, 1e-12);
+    cr_assert_float_eq(number_after(s, "\"learning_accuracy\":"), 0.85, 1e-12);
+}
+
 Test(runtime, a_table_that_is_no_square)
 {
     char *streams = fmt("%s,%s,%s", csv("a", "a.csv"), point("q", 0.3), point("r", 0.4));
