@@ -266,7 +266,7 @@ static V pad(Nx *x, int i)
 static void compute(Nx *x, int i)
 {
     const Ins *s = &x->n->ins[i];
-    V in[4];
+    V in[5];
     switch (s->op) {
     case I_LOAD: x->val[i] = load(x, i); return;
     case OP_IOTA: x->val[i] = iota(x, i); return;
@@ -278,6 +278,10 @@ static void compute(Nx *x, int i)
     default:
         for (int k = 0; k < s->nin; k++)
             in[k] = splat_to(x, s->in[k], x->vec[i]);
+        if (s->op == OP_BITS) {
+            in[4] = em_load(x->em, I64, 1, x->ptr[s->operand], NULL);
+            in[4] = x->vec[i] ? em_splat(x->em, in[4], x->lanes) : in[4];
+        }
         x->val[i] = emit_elem(x->em, s, (Dt)x->n->ins[s->in[0]].dt, in);
     }
 }

@@ -35,11 +35,11 @@ typedef struct {
     bool full;                   /* inside the passes' loops */
     int pass;
     int in[4], nin;
-    int operand;                 /* LOAD STORE GATHER PAD: which pointer */
+    int operand;                 /* LOAD STORE GATHER PAD: which pointer; BITS: that to its site */
     int64_t *stride;             /* per loop: LOAD STORE GATHER PAD (of the element), IOTA (of the value) */
     double num; int64_t inum;    /* CONST; IOTA: value at 0; GATHER: stride of the gathered axis */
     int64_t limit;               /* GATHER: size of the gathered axis; BITS: which word */
-    uint64_t site;               /* GATHER, BITS */
+    uint64_t site;               /* GATHER */
     const struct PadAxis *pad; int npad;
 } Ins;
 typedef struct PadAxis { int loop; int64_t start, step, n, stride; } PadAxis;   /* inside: loop = start + step * (0..n-1), which counts elements of the operand */
@@ -110,6 +110,7 @@ typedef struct Plan {
     const Target *target;
     VEC(Kernel *) kernel;
     VEC(EntryPlan *) entry;
+    VEC(Buf *) site;             /* keys of draws, as constant data: kernels that differ in them only are equal */
 } Plan;
 
 /* plan.c */

@@ -229,6 +229,21 @@ static void set_table(Builder *b, Val *v, const int *axis_of, Ins *ins)
         set_pads(b, v, axis_of, ins);
 }
 
+static Buf *site_buf(Plan *plan, uint64_t site)
+{
+    for (int i = 0; i < plan->site.n; i++)
+        if (!memcmp(plan->site.at[i]->data->a.data, &site, sizeof site))
+            return plan->site.at[i];
+    uint64_t *bytes = NEW(uint64_t);
+    *bytes = site;
+    Buf *b = NEW(Buf);
+    b->space = SP_DATA;
+    b->bytes = sizeof site;
+    b->data = n_data(I64, 0, NULL, bytes);
+    PUSH(plan->site, b);
+    return b;
+}
+
 /* The instruction that has v's value: an outer val once, a full one in each pass that asks. */
 static int need(Builder *b, Val *v, int p)
 {
@@ -257,10 +272,12 @@ static int need(Builder *b, Val *v, int p)
         ins.inum = v->gstride;
         ins.limit = v->glimit;
     }
-    if (v->op == OP_GATHER || v->op == OP_BITS)
+    if (v->op == OP_GATHER)
         ins.site = v->node->a.site;
-    if (v->op == OP_BITS)
+    if (v->op == OP_BITS) {
         ins.limit = v->node->a.k & 3;
+        ins.operand = operand(b, site_buf(b->rp->plan, v->node->a.site), 0, false);
+    }
     if (v->op == I_COPY)
         v->ins = ins.in[0];
     else
