@@ -317,6 +317,9 @@ bool emit_program(Program *p, const char *obj)
     Target target;
     if (!target_find(&target, opt.cpu))
         return false;
+    const char *solo = getenv("NLC_SOLO_WORK");      /* for tests: 0 shares out what is not worth it */
+    if (solo)
+        plan_solo_work = atoll(solo);
     Plan *plan = plan_program(p, &target);
     if (opt.dump && !strcmp(opt.dump, "plan"))
         plan_print(plan, stdout);

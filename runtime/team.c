@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #ifdef _OPENMP
 #include <omp.h>
 #else                                    /* a compiler without OpenMP: one thread */
@@ -28,6 +29,7 @@ static struct {
     int n;
     Member *member;
     char *arena;
+    bool testing;                        /* NLRT_TEST is set: every call is the whole team's, in memory full of garbage */
     /* the work that is handed out */
     Job job;
     void *with;
@@ -111,6 +113,7 @@ void team_init(const Desc *d, int nthreads)
     team.n = nthreads > 0 ? nthreads : omp_get_num_procs();
     team.member = rt_alloc(sizeof *team.member * (size_t)team.n);
     team.arena = rt_alloc(arena);
+    team.testing = getenv("NLRT_TEST") != NULL;
     for (int t = 0; t < team.n; t++)
         team.member[t].scratch = rt_alloc(scratch);
 }
@@ -163,6 +166,8 @@ void team_run(void (*work)(void *), void *with)
 
 int team_size(double work)
 {
+    if (team.testing)
+        return team.n;
     double n = 1 + work / WORK_PER_THREAD;
     return n < team.n ? (int)n : team.n;
 }
@@ -183,11 +188,19 @@ void team_do(int n, Job job, void *with)
 /* ---- calls of entries */
 typedef struct { int entry; const Call *call; } Calling;
 
+/* For tests: what a call reads before it wrote it there is not a number. */
+static void spoil(char *memory, size_t bytes)
+{
+    if (team.testing && memory)
+        memset(memory, 0xff, bytes);
+}
+
 static void run_member(void *with, int tid, int n)
 {
     const Call *c = ((const Calling *)with)->call;
     const nl_entry *e = &team.desc->program->entry[((const Calling *)with)->entry];
     Member *m = &team.member[tid];
+    spoil(m->scratch, team.desc->entry[((const Calling *)with)->entry].scratch);
     m->status = (nl_status){0};
     m->call = (nl_call){.state = c->state, .in = c->in, .out = c->out, .arena = team.arena, .scratch = m->scratch,
                         .count = c->count, .index = c->index, .seed = c->seed, .tid = tid, .nthreads = n,
@@ -199,6 +212,7 @@ nl_status team_call(int entry, const Call *c)
 {
     Calling calling = {entry, c};
     int n = team_size(team.desc->entry[entry].work);
+    spoil(team.arena, team.desc->entry[entry].arena);
     team_do(n, run_member, &calling);
     nl_status st = team.member[0].status;
     for (int t = 1; t < n; t++) {
@@ -216,6 +230,8 @@ nl_status alone_call(int entry, const Call *c, char *arena, char *scratch)
     nl_call call = {.state = c->state, .in = c->in, .out = c->out, .arena = arena ? arena : team.arena,
                     .scratch = scratch ? scratch : team.member[0].scratch, .count = c->count, .index = c->index,
                     .seed = c->seed, .tid = 0, .nthreads = 1, .status = &st, .self = e->self};
+    spoil(call.arena, team.desc->entry[entry].arena);
+    spoil(call.scratch, team.desc->entry[entry].scratch);
     bool outside = in_call;
     in_call = false;                     /* its barriers are its own */
     e->fn(&call);
