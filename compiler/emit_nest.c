@@ -172,41 +172,70 @@ void emit_bad_index(Em *em, V status, uint64_t site, V index, int64_t limit)
     LLVMPositionBuilderAtEnd(em->b, done);
 }
 
-/* The index, checked and clamped, as i64. */
+/* The first lane of a vector of i1 that is set (one is), and that lane of the indices. */
+static V first_bad(Nx *x, V bad, V index)
+{
+    Em *em = x->em;
+    int lanes = em_width(bad);
+    if (lanes == 1)
+        return index;
+    LLVMTypeRef t = LLVMIntTypeInContext(em->cx, (unsigned)lanes);
+    V bits = LLVMBuildZExtOrBitCast(em->b, LLVMBuildBitCast(em->b, bad, t, ""), t, "");
+    V wide = LLVMBuildZExt(em->b, bits, em->i64, "");
+    V arg[2] = { wide, LLVMConstInt(em->i1, 1, false) };
+    return LLVMBuildExtractElement(em->b, index, em_call(em, "llvm.cttz", em->i64, 2, arg), "");
+}
+
+static V any_lane(Em *em, V c)
+{
+    if (em_width(c) == 1)
+        return c;
+    return em_call(em, "llvm.vector.reduce.or", LLVMTypeOf(c), 1, &c);
+}
+
+/* Indices checked and clamped, as i64. Lanes that are not in use hold 0, or what follows from it: they do not count. */
 static V checked_index(Nx *x, const Ins *s, V index, Dt dt)
 {
     Em *em = x->em;
+    int lanes = em_width(index);
     V status = x->ptr[x->n->noperand - 1];
+    LLVMTypeRef wide = em_type(em, I64, lanes);
     if (dt != I64)
-        index = dt == I32 ? LLVMBuildSExt(em->b, index, em->i64, "") : LLVMBuildZExt(em->b, index, em->i64, "");
-    V limit = em_int(em, s->limit), last = em_int(em, s->limit - 1);
+        index = dt == I32 ? LLVMBuildSExt(em->b, index, wide, "") : LLVMBuildZExt(em->b, index, wide, "");
+    V limit = em_inum(em, I64, lanes, s->limit), last = em_inum(em, I64, lanes, s->limit - 1), zero = em_inum(em, I64, lanes, 0);
     V bad = LLVMBuildICmp(em->b, LLVMIntUGE, index, limit, "");
+    if (lanes > 1 && x->valid < lanes) {
+        V on[64];
+        for (int k = 0; k < lanes; k++)
+            on[k] = LLVMConstInt(em->i1, k < x->valid, false);
+        bad = LLVMBuildAnd(em->b, bad, LLVMConstVector(on, (unsigned)lanes), "");
+    }
     LLVMBasicBlockRef note = em_block(em, "bad"), done = em_block(em, "good");
-    LLVMBuildCondBr(em->b, bad, note, done);
+    LLVMBuildCondBr(em->b, any_lane(em, bad), note, done);
     LLVMPositionBuilderAtEnd(em->b, note);
-    emit_bad_index(em, status, s->site, index, s->limit);
+    emit_bad_index(em, status, s->site, first_bad(x, bad, index), s->limit);
     LLVMBuildBr(em->b, done);
     LLVMPositionBuilderAtEnd(em->b, done);
-    V negative = LLVMBuildICmp(em->b, LLVMIntSLT, index, em_int(em, 0), "");
-    V at_most = LLVMBuildSelect(em->b, bad, last, index, "");
-    return LLVMBuildSelect(em->b, negative, em_int(em, 0), at_most, "");
+    V negative = LLVMBuildICmp(em->b, LLVMIntSLT, index, zero, "");
+    V over = LLVMBuildICmp(em->b, LLVMIntSGE, index, limit, "");
+    return LLVMBuildSelect(em->b, negative, zero, LLVMBuildSelect(em->b, over, last, index, ""), "");
 }
 
 static V gather(Nx *x, int i)
 {
     const Ins *s = &x->n->ins[i];
     Em *em = x->em;
-    Dt dt = (Dt)s->dt, idt = (Dt)x->n->ins[s->in[0]].dt;
-    V at = place(x, i), index = x->val[s->in[0]];
+    Dt dt = (Dt)s->dt;
+    V at = place(x, i), index = checked_index(x, s, x->val[s->in[0]], (Dt)x->n->ins[s->in[0]].dt);
     if (em_width(index) == 1) {
-        V from = em_index(em, checked_index(x, s, index, idt), s->inum, at);
+        V from = em_index(em, index, s->inum, at);
         if (!x->vec[i])
             return em_load(em, dt, 1, x->ptr[s->operand], from);
         return em_load_strided(em, dt, x->lanes, x->valid, x->ptr[s->operand], from, s->stride[x->vecloop]);
     }
     V out = LLVMConstNull(em_type(em, dt, x->lanes));
     for (int k = 0; k < x->valid; k++) {
-        V from = em_index(em, checked_index(x, s, em_lane(em, index, k), idt), s->inum, at);
+        V from = em_index(em, em_lane(em, index, k), s->inum, at);
         from = em_index(em, em_int(em, k), s->stride[x->vecloop], from);
         V v = em_load(em, dt, 1, x->ptr[s->operand], from);
         out = LLVMBuildInsertElement(em->b, out, v, LLVMConstInt(em->i32, (unsigned)k, false), "");
