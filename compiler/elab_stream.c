@@ -226,12 +226,29 @@ static Value reader_stream(Ast *def, Scope *s, const char *name)
     return stream_v(st);
 }
 
+static Value stream_make(Closure *c, const char *name, Loc at);
+
 Value stream_call(Closure *c, Loc at)
 {
-    Ast *def = c->def;
+    enum { MAX_DEPTH = 100 };
+    static int depth;
     const char *name = v_text(v_def(c));
     Stream *old = stream_find(name);
     if (old) return stream_v(old);
+    if (depth == MAX_DEPTH) {
+        error_at(at, "the stream '%s' is made of itself", c->def->name);
+        return v_err();
+    }
+    depth++;
+    Value v = stream_make(c, name, at);
+    depth--;
+    return v;
+}
+
+/* The stream of a definition with its arguments. */
+static Value stream_make(Closure *c, const char *name, Loc at)
+{
+    Ast *def = c->def;
     Scope *s = scope_new(file_scope(def->loc.file), at);
     if (!bind_params(s, def, c)) return v_err();
     if (def->a) return reader_stream(def, s, name);
