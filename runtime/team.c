@@ -2,8 +2,11 @@
    thread runs the schedule and hands out calls, the others wait for them. Waiting is a short spin, then sleep: on a
    busy machine a thread that spins keeps the one that it waits for from running.
 
+   A team of as many threads as the process may use cores keeps each thread to one of them: else the system, when it is
+   busy, leaves two on the same core for many steps, taking turns while they wait for each other.
+
    How many threads take part in a call depends on the work of the entry and never on the data. */
-#define _POSIX_C_SOURCE 200809L
+#define _GNU_SOURCE                      /* sched_setaffinity */
 #include "rt.h"
 #include <pthread.h>
 #include <sched.h>
@@ -144,18 +147,51 @@ static void serve(int tid)
     }
 }
 
+/* ---- a core for each thread */
+#if defined(__linux__) && defined(_OPENMP)
+static cpu_set_t cores;                  /* that the process may use */
+
+static bool may_keep_cores(void)
+{
+    return !getenv("OMP_PROC_BIND") && sched_getaffinity(0, sizeof cores, &cores) == 0 && CPU_COUNT(&cores) == team.n;
+}
+
+static void keep_core(int tid)
+{
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    for (int c = 0, k = 0; c < CPU_SETSIZE; c++)
+        if (CPU_ISSET(c, &cores) && k++ == tid)
+            CPU_SET(c, &one);
+    sched_setaffinity(0, sizeof one, &one);          /* where it is refused, threads are left as they are */
+}
+
+static void leave_core(void) { sched_setaffinity(0, sizeof cores, &cores); }
+#elif defined(_OPENMP)
+static bool may_keep_cores(void) { return false; }
+static void keep_core(int tid) { (void)tid; }
+static void leave_core(void) { }
+#endif
+
 void team_run(void (*work)(void *), void *with)
 {
 #ifdef _OPENMP
     omp_set_dynamic(0);
+    bool keep = team.n > 1 && may_keep_cores();
 #pragma omp parallel num_threads(team.n) if (team.n > 1)
-    if (omp_get_thread_num() > 0)
-        serve(omp_get_thread_num());
-    else {
-        team.n = omp_get_num_threads();  /* may be fewer than asked for */
-        work(with);
-        team.over = true;
-        next_turn(team.n);
+    {
+        if (keep)
+            keep_core(omp_get_thread_num());
+        if (omp_get_thread_num() > 0)
+            serve(omp_get_thread_num());
+        else {
+            team.n = omp_get_num_threads();          /* may be fewer than asked for */
+            work(with);
+            team.over = true;
+            next_turn(team.n);
+        }
+        if (keep)
+            leave_core();
     }
 #else
     team.n = 1;
