@@ -1,7 +1,8 @@
 #!/bin/sh
 # One random program: program.sh FOLDER SEED. The reference evaluator and the executable agree in f64 (reports and all states)
 # and, roughly, in f32 (reports); the number of threads changes no bit; a run that is interrupted and resumed ends as the
-# one that is not. Keeps its files in FOLDER and writes FOLDER/SEED.log if anything differs. NLC, TOOL and GEN say what to run.
+# one that is not. Writes FOLDER/SEED.ok; or, if anything
+# differs, FOLDER/SEED.log, and keeps its files in FOLDER. NLC, TOOL and GEN say what to run.
 cd "$1" || exit 1
 seed=$2 p=g$2
 export OMP_WAIT_POLICY=passive
@@ -23,7 +24,7 @@ same_bits() {
     for part in jsonl tables ck; do cmp "$1.$part" "$2.$part" > "$p.said" 2>&1 || fails "$3: $part"; done
 }
 
-"$GEN" "$seed" "$p" || exit 1
+"$GEN" "$seed" "$p" > "$p.said" 2>&1 || fails "generating"
 run "$p.ref" "$NLC" run --reference --float=f64 --verify "$p.nl" || fails "reference"
 timeout "$PROGRAM_TIMEOUT" "$NLC" --float=f64 --verify "$p.nl" -o "$p.exe" > "$p.said" 2>&1 || fails "compiling f64"
 run "$p.f64" "./$p.exe" --threads 1 || fails "running f64"
@@ -46,8 +47,9 @@ for wait in 0.01 0.02; do
     same_bits "$p.f64" "$p.again" "resumed"
 done
 
-grep -q null "$p.ref.jsonl" && { rm -f "$p".*; exit 0; }       # it diverges: in f32 at another step
+grep -q null "$p.ref.jsonl" && { rm -f "$p".*; : > "$seed.ok"; exit 0; }       # it diverges: in f32 at another step
 timeout "$PROGRAM_TIMEOUT" "$NLC" "$p.nl" -o "$p.exe" > "$p.said" 2>&1 || fails "compiling f32"
 run "$p.f32" "./$p.exe" || fails "running f32"
 "$TOOL" close "$p.ref.jsonl" "$p.f32.jsonl" "$F32_TOLERANCE" > "$p.said" 2>&1 || fails "reports, f32"
 rm -f "$p".*
+: > "$seed.ok"

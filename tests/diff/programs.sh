@@ -10,11 +10,11 @@ export NLC TOOL GEN
 end=$((FIRST + PROGRAMS - 1))
 seq "$FIRST" "$end" | xargs -P "$JOBS" -n 1 sh "$tests/diff/program.sh" "$scratch"
 
-# The seeds from $1 to $2 left no log.
+# The seeds from $1 to $2 are all right.
 agree() {
     bad=0 seed=$1
     while [ "$seed" -le "$2" ]; do
-        [ -f "$scratch/$seed.log" ] && bad=1 && cat "$scratch/$seed.log"
+        [ -f "$scratch/$seed.ok" ] || { bad=1; cat "$scratch/$seed.log"; }
         seed=$((seed + 1))
     done
     return $bad
