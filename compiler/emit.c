@@ -79,7 +79,7 @@ static V address(En *en, const Buf *b, int64_t offset)
         at = address(en, b->in, b->offset + offset);
         return em_at(en->em, U8, at, em_index(en->em, b->loop->t, b->step, NULL));
     case SP_INDEX: return b->loop->tvar;
-    case SP_SCRATCH: return en->scratch;
+    case SP_SCRATCH: return bytes_from(en, en->scratch, offset);
     default: return en->status;
     }
 }

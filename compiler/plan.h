@@ -134,6 +134,8 @@ struct Val {
     Group *group;                /* NULL: a leaf */
     Buf *buf; int64_t base;      /* where it is (leaf), or where it is stored; first element */
     bool stored, pure;           /* pure: CONST or IOTA */
+    bool row;                    /* kept for later passes in the thread's scratch: the inner axes only */
+    int64_t row_at;              /* its place there */
     int pass; bool full;         /* in its group: the pass that computes it, or (not full) that it comes before */
     int cost, ins_pass, ins;     /* building the nest */
     uint64_t hash;               /* what it computes, not from where */
@@ -198,7 +200,8 @@ Step *copy_step(Rplan *rp, Dt dt, int rank, const int32_t *dim, const View *from
 Step *contract_step(Rplan *rp, Group *g);             /* plan_move.c: products and the irregular kernels */
 Step *move_step(Rplan *rp, Group *g);
 Step *join_step(Rplan *rp, const Val *v);
-Step *kernel_step(Rplan *rp, Kernel *k, int narg, const Arg *arg);             /* plan_step.c */
+Buf  *scratch_buf(Rplan *rp, int64_t bytes);          /* plan_step.c: the thread's scratch, at least so large */
+Step *kernel_step(Rplan *rp, Kernel *k, int narg, const Arg *arg);             
 Arg   view_arg(const View *v, Dt dt);
 void  plan_steps(Rplan *rp);                          /* levels, steps in order, places in the block, barriers */
 Buf  *buf_new(Rplan *rp, int64_t bytes);              /* in the region's block */

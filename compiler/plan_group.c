@@ -301,7 +301,7 @@ static bool may_merge(Group *g, Group *h)
         return false;
     if (g->val.n + h->val.n > MAX_MEMBERS || !group_depends(h, g))
         return false;
-    return group_size(g, 0) < SLOT_SIZE || g->inner == h->inner;
+    return group_size(g, 0) < SLOT_SIZE || g->inner == h->inner || group_size(g, g->inner | h->inner) >= SLOTS;
 }
 
 static bool merged_is_sound(Rplan *rp, Group *g, Group *h)

@@ -125,14 +125,6 @@ static const char *contract_key(const ContractSpec *s)
     return key;
 }
 
-static Buf scratch = { .space = SP_SCRATCH };
-
-static void want_scratch(Rplan *rp, int64_t bytes)
-{
-    if (bytes > rp->entry->scratch)
-        rp->entry->scratch = bytes;
-}
-
 Step *contract_step(Rplan *rp, Group *g)
 {
     Val *v = g->val.at[0];
@@ -149,9 +141,8 @@ Step *contract_step(Rplan *rp, Group *g)
     k->noperand = 4;
     k->key = contract_key(s);
     rp->entry->work += extent(s->batch, s->nbatch) * extent(s->m, s->nm) * extent(s->n, s->nn) * extent(s->k, s->nk);
-    want_scratch(rp, k->scratch);
     View c = { .val = v };
-    Arg arg[4] = { view_arg(&v->in[swapped], v->dt), view_arg(&v->in[!swapped], v->dt), view_arg(&c, v->dt), { &scratch, 0, false, false } };
+    Arg arg[4] = { view_arg(&v->in[swapped], v->dt), view_arg(&v->in[!swapped], v->dt), view_arg(&c, v->dt), { scratch_buf(rp, k->scratch), 0, false, false } };
     arg[2].read = false;
     arg[2].write = true;
     return kernel_step(rp, k, 4, arg);
@@ -228,10 +219,8 @@ Step *move_step(Rplan *rp, Group *g)
     arg[na] = view_arg(&out, v->dt);
     arg[na].read = false;
     arg[na++].write = true;
-    if (v->op == OP_ARGSORT) {
-        arg[na++] = (Arg){ &scratch, 0, false, false };
-        want_scratch(rp, SORT_BYTES * m->n);
-    }
+    if (v->op == OP_ARGSORT)
+        arg[na++] = (Arg){ scratch_buf(rp, SORT_BYTES * m->n), 0, false, false };
     m->solo = k->solo = 4 * n_size(n->in[0]) < plan_solo_work;
     k->noperand = na;
     k->key = move_key(m);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHEAP = 8 };
+enum { CHEAP = 8, ROW_BYTES = 64 << 10, ALIGN = 64 };
 
 typedef struct {
     Rplan *rp;
@@ -16,7 +16,7 @@ typedef struct {
     VEC(Ins) ins;
     VEC(Arg) arg;
     int loop_of[MAXDIM];         /* axis of F -> loop */
-    int64_t work;
+    int64_t work, scratch;       /* scratch: bytes given to rows so far */
 } Builder;
 
 /* ---- passes */
@@ -35,6 +35,16 @@ static int op_cost(int op)
     case OP_DIV: case OP_SQRT: case OP_IDIV: case OP_MOD: return 3;
     default: return 1;
     }
+}
+
+/* For later passes: a row in the thread's scratch, if rows are short and vectors run along them; else all of it. */
+static void keep(const Group *g, Val *x)
+{
+    int64_t row = dt_size((Dt)x->dt);
+    for (int i = 0; i < g->rank; i++)
+        row *= g->inner >> i & 1 ? g->dim[i] : 1;
+    x->row = g->inner >> (g->rank - 1) & 1 && row <= ROW_BYTES;
+    x->stored = !x->row;
 }
 
 static void plan_pass(Group *g)
@@ -62,8 +72,8 @@ static void plan_pass(Group *g)
         Val *v = g->val.at[i];
         for (int k = 0; k < v->nin; k++) {
             Val *x = v->in[k].val;
-            if (x->group == g && x->full && x->pass < v->pass && x->cost > CHEAP)
-                x->stored = true;
+            if (x->group == g && x->full && x->pass < v->pass && x->cost > CHEAP && !x->stored)
+                keep(g, x);
         }
     }
 }
@@ -211,6 +221,24 @@ static bool swapped(const Builder *b, const Val *v)
 
 static int need(Builder *b, Val *v, int p);
 
+/* Loads (from < 0) or stores v's row in scratch. */
+static int put_row(Builder *b, Val *v, int p, int from)
+{
+    Ins ins = { .op = from < 0 ? I_LOAD : I_STORE, .dt = v->dt, .full = true, .pass = p, .stride = NEWN(int64_t, MAXDIM) };
+    int64_t s = 1;
+    for (int l = b->nest.no + b->nest.ni - 1; l >= b->nest.no; l--) {
+        ins.stride[l] = s;
+        s *= b->nest.dim[l];
+    }
+    if (from >= 0) {
+        v->row_at = b->scratch;
+        b->scratch += (s * dt_size((Dt)v->dt) + ALIGN - 1) / ALIGN * ALIGN;
+        ins.in[ins.nin++] = from;
+    }
+    ins.operand = operand(b, scratch_buf(b->rp, b->scratch), v->row_at, from >= 0);
+    return put(b, &ins);
+}
+
 static int need_operand(Builder *b, Val *v, int k, const int *axis_of, int p)
 {
     const View *w = &v->in[k];
@@ -256,6 +284,11 @@ static int need(Builder *b, Val *v, int p)
     if (v->full && p > v->pass && v->stored) {
         View w = val_view(v);
         v->ins = put_view(b, axis_of, v->rank, &w, p);
+        v->ins_pass = p;
+        return v->ins;
+    }
+    if (v->row && p > v->pass) {
+        v->ins = put_row(b, v, p, -1);
         v->ins_pass = p;
         return v->ins;
     }
@@ -447,6 +480,8 @@ Step *nest_step(Rplan *rp, Group *g)
             Val *v = g->val.at[i];
             if (v->stored && v->full && v->pass == p)
                 put_store(&b, v, need(&b, v, p));
+            else if (v->row && v->pass == p)
+                put_row(&b, v, p, need(&b, v, p));
             else if (!v->full && v->pass == p && (v->stored || op_reduces(v->op)))
                 need(&b, v, p);
         }
