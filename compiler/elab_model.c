@@ -435,6 +435,8 @@ Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, int nl
             memcpy(from, em->version.at[i]->from, sizeof em->version.at[i]->from);
             return em->version.at[i]->step ? em->version.at[i] : NULL;
         }
+    const char *fields = version_key(s, 0, false, 0, NULL);
+    for (int i = 0; i < em->misfit.n; i++) if (!strcmp(em->misfit.at[i], fields)) return NULL;
     Ast *def = em->root->def;
     if (def->ninputs && !s) { error_at(at, "'%s' runs over (%s), so say on which stream", def->name, def->inputs[0]->name); return NULL; }
     if (def->ninputs > 16) { error_at(def->loc, "a model has at most 16 fields"); return NULL; }
@@ -460,6 +462,7 @@ Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, int nl
     axes = keep_axes; draws = keep_draws;
     em->trained |= train && fits;
     PUSH(em->version, v);
+    if (!fits) PUSH(em->misfit, fields);
     if (broken || error_count() > errors) { em->broken |= fits; v->step = NULL; return NULL; }
     memcpy(from, v->from, sizeof v->from);
     return v;
