@@ -82,12 +82,14 @@ void streams_open(Desc *d)
     }
 }
 
+enum { COPY_WORK = 16 };                 /* multiply-adds in the time of fetching a number */
+
 /* What an item costs, and whether several threads may fetch items at once; sources are done. */
 static void weigh(Stream *s, const Desc *d)
 {
     s->work = s->entry < 0 ? 0 : d->entry[s->entry].work;
     for (int k = 0; k < s->nfield; k++)
-        s->work += (double)s->field[k].shape.count;
+        s->work += COPY_WORK * (double)s->field[k].shape.count;
     for (int k = 0; k < s->nsrc; k++) {
         const Stream *src = stream_src(s, k);
         s->ordered = s->ordered || src->ordered;
