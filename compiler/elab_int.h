@@ -87,7 +87,6 @@ struct Elabmodel {
     Node *init_seed;
     VEC(struct Version *) version;
     bool trained, broken;
-    VEC(const char *) misfit;    /* fields of streams that were found not to fit: said once */
 };
 
 typedef struct { Ast *ast; int acc; int wacc; } Avg;        /* an avg(..) in a report: numerator and denominator among the accumulators */
