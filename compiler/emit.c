@@ -146,7 +146,7 @@ static void emit_for(En *en, Step *s)
         em_set(em, s->tvar, LLVMBuildTrunc(em->b, s->t, em->i32, ""));
     }
     emit_seq(en, s->body[0]);
-    if (!en->alone)
+    if (!en->alone && s->body[0]->meet)
         barrier(en);
     em_loop_end(em, &l);
 }

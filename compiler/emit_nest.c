@@ -9,7 +9,7 @@
 #include <string.h>
 
 typedef LLVMValueRef V;
-enum { SUM_LANES = 16, GRAIN = 64 };
+enum { SUM_LANES = 16 };
 
 typedef struct Nx {
     Em *em;
@@ -21,7 +21,6 @@ typedef struct Nx {
     bool *fused;                 /* a product that only a sum takes: the two are one multiply-add */
     int loops, vecloop, lanes;   /* vecloop: -1 if there is none */
     int valid;                   /* lanes in use */
-    int split;                   /* the loop that threads share, -1: none */
     V lo, hi, slot;              /* slots: the part of the first inner loop */
     int pass;
 } Nx;
@@ -499,25 +498,17 @@ static void outer(Nx *x, int depth)
         return;
     }
     compute_at(x, depth, -1);
-    bool shared = depth == x->split;
+    bool shared = depth == x->n->split;
     run(x, depth, shared ? x->lo : NULL, shared ? x->hi : NULL, outer, depth + 1);
 }
 
 /* ---- threads */
 
-/* Threads share the outermost loop, or the longest one if that is short. */
 static void share(Nx *x)
 {
     const Nest *n = x->n;
-    x->split = -1;
-    if (n->solo || !n->no)
-        return;
-    x->split = 0;
-    for (int l = 1; l < n->no && n->dim[0] < 16; l++)
-        if (n->dim[l] > n->dim[x->split])
-            x->split = l;
-    int64_t grain = x->split == x->vecloop && x->lanes > 1 ? GRAIN : 1;
-    em_range(x->em, n->dim[x->split], grain, x->tid, x->nthreads, &x->lo, &x->hi);
+    if (n->split >= 0)
+        em_range(x->em, n->dim[n->split], n->grain, x->tid, x->nthreads, &x->lo, &x->hi);
 }
 
 /* Slot s owns whole vectors (or items) of the first inner loop: units [s U / P, (s + 1) U / P). */

@@ -52,6 +52,8 @@ typedef struct {
     int nins; Ins *ins;
     int noperand;
     bool solo;                   /* so small that thread 0 does it all */
+    int split;                   /* the loop that threads share, -1: none; cuts fall on multiples of grain */
+    int64_t grain;
 } Nest;
 
 typedef enum { KN_NEST, KN_CONTRACT, KN_JOIN, KN_SCATTER, KN_FOLD, KN_CUMSUM, KN_ARGSORT, KN_ARGMAX } KernelKind;
@@ -80,11 +82,13 @@ typedef struct {
     LLVMValueRef fn; Em *em;     /* emission */
 } Kernel;
 
-typedef struct { Buf *buf; int64_t offset; bool read, write; } Arg;     /* offset in bytes */
+/* slices > 0: what the threads touch lies apart, thread t has its share of so many slices of so many bytes each. Where two
+   steps agree in this, each thread meets what it wrote itself, and no barrier is needed between them. */
+typedef struct { Buf *buf; int64_t offset; bool read, write; int64_t slices, bytes; } Arg;     /* offset in bytes */
 
 typedef enum { STEP_KERNEL, STEP_IF, STEP_FOR } StepKind;
 typedef struct Step Step;
-typedef struct Seq { VEC(Step *) step; Buf *block; } Seq;
+typedef struct Seq { VEC(Step *) step; Buf *block; bool meet; } Seq;     /* meet: as a loop's body, it needs a barrier between turns */
 struct Step {
     StepKind kind;
     bool solo;                   /* thread 0 alone */

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHEAP = 8, ROW_BYTES = 64 << 10, ALIGN = 64 };
+enum { CHEAP = 8, ROW_BYTES = 64 << 10, ALIGN = 64, MIN_ITEMS = 16, VECTORS = 64 };
 
 typedef struct {
     Rplan *rp;
@@ -16,6 +16,7 @@ typedef struct {
     VEC(Ins) ins;
     VEC(Arg) arg;
     int loop_of[MAXDIM];         /* axis of F -> loop */
+    int64_t lead;                /* size of the first outer axis */
     int64_t work, scratch;       /* scratch: bytes given to rows so far */
 } Builder;
 
@@ -98,7 +99,7 @@ static int operand(Builder *b, Buf *buf, int64_t offset, bool write)
                 b->arg.at[i].read = true;
             return i;
         }
-    Arg a = { buf, offset, !write, write };
+    Arg a = { buf, offset, !write, write, 0, 0 };
     PUSH(b->arg, a);
     return b->arg.n - 1;
 }
@@ -355,6 +356,7 @@ static void loops_of(Builder *b, int rank, const int32_t *dim, uint32_t inner)
                 else
                     n->no++;
             }
+    b->lead = n->no ? n->dim[0] : 1;
     n->vec_inner = inner && inner >> (rank - 1) & 1;
 }
 
@@ -408,13 +410,60 @@ static int64_t nest_size(const Nest *n)
     return size;
 }
 
+/* Threads share the outermost loop, or the longest one if that is short. Cuts fall between the items of the first axis if it is
+   long enough, so that kernels over the same items give each thread the same ones. */
+static void choose_split(Builder *b)
+{
+    Nest *n = &b->nest;
+    n->split = n->solo || !n->no ? -1 : 0;
+    n->grain = 1;
+    if (n->split < 0)
+        return;
+    for (int l = 1; l < n->no && n->dim[0] < MIN_ITEMS; l++)
+        if (n->dim[l] > n->dim[n->split])
+            n->split = l;
+    if (n->split == 0 && b->lead >= MIN_ITEMS)
+        n->grain = n->dim[0] / b->lead;
+    if (n->split == n->no - 1 && !n->vec_inner && n->grain % VECTORS)
+        n->grain = VECTORS;
+}
+
+/* Do threads touch disjoint parts of operand o? */
+static void find_slices(Builder *b, int o)
+{
+    const Nest *n = &b->nest;
+    int64_t step = 0, span = 1, size = 1;
+    if (n->split != 0)
+        return;
+    for (int i = 0; i < b->ins.n; i++) {
+        const Ins *x = &b->ins.at[i];
+        if (x->operand != o)
+            continue;
+        if ((x->op != I_LOAD && x->op != I_STORE) || !x->stride || (step && x->stride[0] != step) || x->stride[0] <= 0)
+            return;
+        step = x->stride[0];
+        size = dt_size((Dt)x->dt);
+        int64_t width = 1;
+        for (int l = 0; l < n->no + n->ni; l++) {
+            if (x->stride[l] < 0)
+                return;
+            width += x->stride[l] * ((l ? n->dim[l] : n->grain) - 1);
+        }
+        span = width > span ? width : span;
+    }
+    if (!step || span > step * n->grain)
+        return;
+    b->arg.at[o].slices = (n->dim[0] + n->grain - 1) / n->grain;
+    b->arg.at[o].bytes = step * n->grain * size;
+}
+
 /* An operand of gather's messages: the status of the thread. */
 static void add_status(Builder *b)
 {
     static Buf status = { .space = SP_STATUS };
     for (int i = 0; i < b->ins.n; i++)
         if (b->ins.at[i].op == OP_GATHER) {
-            Arg a = { &status, 0, false, false };
+            Arg a = { &status, 0, false, false, 0, 0 };
             PUSH(b->arg, a);
             return;
         }
@@ -425,7 +474,7 @@ static const char *nest_key(const Nest *n)
     char *s;
     size_t size;
     FILE *f = open_memstream(&s, &size);
-    fprintf(f, "nest %d %d %d %d %d %d:", n->no, n->ni, n->vec_inner, n->npass, n->slots, n->solo);
+    fprintf(f, "nest %d %d %d %d %d %d %d %lld:", n->no, n->ni, n->vec_inner, n->npass, n->slots, n->solo, n->split, (long long)n->grain);
     for (int i = 0; i < n->no + n->ni; i++)
         fprintf(f, " %lld", (long long)n->dim[i]);
     for (int i = 0; i < n->nins; i++) {
@@ -457,6 +506,9 @@ static Step *finish(Builder *b)
     int64_t work = nest_size(n) * b->work;
     n->solo = work < plan_solo_work || (n->no == 0 && n->slots <= 1);
     b->rp->entry->work += work / 2;
+    choose_split(b);
+    for (int o = 0; o < b->arg.n; o++)
+        find_slices(b, o);
     Kernel *k = NEW(Kernel);
     k->kind = KN_NEST;
     k->nest = *n;

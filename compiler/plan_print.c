@@ -58,7 +58,8 @@ static void print_step(const Plan *p, const Step *s, int depth, FILE *to)
         return;
     }
     if (s->kind == STEP_FOR) {
-        fprintf(to, "%s for t < %lld%s\n", s->solo ? "solo" : "all ", (long long)s->trip, s->reverse ? ", from the last" : "");
+        fprintf(to, "%s for t < %lld%s%s\n", s->solo ? "solo" : "all ", (long long)s->trip, s->reverse ? ", from the last" : "",
+                s->body[0]->meet && !s->solo ? ", barrier after each" : "");
         print_seq(p, s->body[0], depth + 1, to);
         return;
     }
