@@ -158,6 +158,7 @@ static Value number_of(const char *name, Loc at, bool *found)
     if (!strcmp(name, "pi")) return v_real(3.14159265358979323846);
     if (!strcmp(name, "true")) return v_bool(true);
     if (!strcmp(name, "false")) return v_bool(false);
+    for (Lvl *l = el.lvl; l && !strcmp(name, "step"); l = l->parent) if (l->kind == L_LEVEL) return level_step(l);
     if (!strcmp(name, "step") && el.mode == M_STEP) {
         Value v = var_value(el.em->step);
         v = v_tensor(el.em->step->counted ? el.em->step->counted : v.node, 0);
@@ -377,12 +378,6 @@ bool bind_params(Scope *s, Ast *def, Closure *c)
 
 /* ---- expressions */
 
-static Value later(Loc at, const char *what)
-{
-    error_at(at, "%s: levels inside models and rules come with the next release; this one has the levels of models and of their rules", what);
-    return v_err();
-}
-
 static Value map_tuple(Value v, Value (*f)(Value, Loc), Loc at)
 {
     if (v.kind == V_INST) v = inst_tuple(v.inst, at);
@@ -443,12 +438,12 @@ static Value call_file(Scope *s, Ast *e)
     return n ? v_tensor(n, 0) : v_err();
 }
 
-static Value call_later(Scope *s, Ast *e) { (void)s; return later(e->loc, arena_printf("%s()", e->a->name)); }
+static Value call_chunks(Scope *s, Ast *e) { (void)s; error_at(e->loc, "chunks(x, n) is a context: level NAME over c in chunks(x, n)"); return v_err(); }
 
 /* Functions that need their context or their arguments' text; everything else is a builtin (builtins.c) or stdlib. */
 static const struct { const char *name; Value (*call)(Scope *, Ast *); } special[] = {
     { "stop", call_stop }, { "given", call_given }, { "pool", call_pool }, { "file", call_file }, { "total", eval_total },
-    { "avg", eval_avg }, { "past", call_later }, { "chunks", call_later }, { "join", call_later },
+    { "avg", eval_avg }, { "past", call_past }, { "chunks", call_chunks }, { "join", call_join },
 };
 
 static Value eval_for(Scope *s, Ast *e)
@@ -493,6 +488,18 @@ static Value eval_range(Scope *s, Ast *e)
     return v_list(n, v, false);
 }
 
+/* The base and computed indices meet in one loop. */
+static void meet_index(Value *base, int n, Index *ix)
+{
+    Value all[1 + MAXDIM * 2];
+    if (!el.frame) return;
+    all[0] = *base;
+    for (int i = 0; i < n; i++) all[i + 1] = ix[i].kind == IX_AT ? ix[i].at : v_int(0);
+    frames_meet(n + 1, all);
+    *base = all[0];
+    for (int i = 0; i < n; i++) if (ix[i].kind == IX_AT) ix[i].at = all[i + 1];
+}
+
 static Value eval_index(Scope *s, Ast *e)
 {
     Value base = eval(s, e->a);
@@ -518,11 +525,27 @@ static Value eval_index(Scope *s, Ast *e)
         }
     }
     if (base.kind == V_INST) base = inst_tuple(base.inst, e->loc);
+    meet_index(&base, e->n, ix);
     return v_index(base, e->n, ix, e->loc);
+}
+
+/* memory.M, and inst.memory.M: a state of a level above. */
+static bool eval_level_field(Scope *s, Ast *e, Value *v)
+{
+    Lvl *l = NULL;
+    if (e->a->kind == E_NAME) l = level_find(s, e->a->name);
+    if (e->a->kind == E_FIELD) {
+        Value b = eval_quiet(s, e->a->a);
+        if (b.kind == V_INST && b.inst->call) l = level_find(b.inst->call, e->a->name);
+    }
+    if (l) *v = level_state(l, e->name, e->loc);
+    return l != NULL;
 }
 
 static Value eval_field(Scope *s, Ast *e)
 {
+    Value of_level;
+    if (eval_level_field(s, e, &of_level)) return of_level;
     Value b = eval(s, e->a);
     if (b.kind == V_ERR) return b;
     if (b.kind == V_INST) return inst_member(b.inst, e->name, e->loc);
@@ -545,7 +568,11 @@ static Value tuple_binary(int op, Value a, Value b, Loc at)
     if (b.kind == V_INST) b = inst_tuple(b.inst, at);
     if (a.kind == V_ERR || b.kind == V_ERR) return v_err();
     bool la = a.kind == V_LIST && a.tuple, lb = b.kind == V_LIST && b.tuple;
-    if (!la && !lb) return v_binary(op, a, b, at);
+    if (!la && !lb) {
+        Value v[2] = { a, b };
+        frames_meet(2, v);
+        return v_binary(op, v[0], v[1], at);
+    }
     if (op != '+' && op != '-' && op != '*' && op != '/') { error_at(at, "on instances and tuples there are +, - and * by a number only"); return v_err(); }
     if (la && lb && a.n != b.n) { error_at(at, "tuples of %d and %d tensors do not meet", a.n, b.n); return v_err(); }
     int n = la ? a.n : b.n;
@@ -611,6 +638,9 @@ static Value call_matrix(Value m, Value x, Loc at)
     if (rank != 2) { error_at(at, "only matrices are called, and this is %s", v_show(m)); return v_err(); }
     x = v_as_tensor(x, at);
     if (x.kind != V_TENSOR) return v_err();
+    Value mx[2] = { m, x };
+    frames_meet(2, mx);
+    m = mx[0]; x = mx[1];
     v_shape(x, &xr, xd);
     if (!xr) { error_at(at, "a matrix [%d, %d] is called with vectors, not with a scalar", dim[0], dim[1]); return v_err(); }
     int ax[MAXDIM];
@@ -639,6 +669,7 @@ Value v_call(Value f, int n, Value *arg, const char **name, Loc *argloc, Loc at,
     if (f.clo->builtin) {
         Value out;
         if (reduce_tuple(f.clo, n, arg, at, &out)) return out;
+        frames_meet(n, arg);
         return builtin_call(f.clo->builtin, n, arg, name, at);
     }
     if (f.clo->def->kind == D_RULE && apply_rule_call(s, f, n, arg, at)) return v_none();
@@ -705,6 +736,7 @@ static Value eval_list(Scope *s, Ast *e)
         v[i] = eval(s, e->list[i]);
         if (v[i].kind == V_ERR) return v[i];
     }
+    if (e->kind == E_LIST) frames_meet(e->n, v);
     Value list = v_list(e->n, v, e->kind == E_TUPLE);
     return e->kind == E_LIST && stacks(list) ? v_as_tensor(list, e->loc) : list;
 }
@@ -755,6 +787,19 @@ static void exec_bind(Scope *s, Ast *st)
     bind_names(s, st->names, st->nnames, st->tuple, v, st->loc);
 }
 
+static void exec_emit(Scope *s, Ast *st)
+{
+    Lvl *l = el.lvl;
+    if (!l || (l->kind != L_MODEL && l->kind != L_LEVEL)) { error_at(st->loc, "emit stands in a level or a model"); return; }
+    if (l->kind == L_LEVEL && l->nemit) { error_at(st->loc, "a level emits once an item; emit a, b gives a pair"); return; }
+    if (st->n > 16) { error_at(st->loc, "emit takes at most 16 values"); return; }
+    for (int k = 0; k < st->n; k++) {
+        Value v = eval(s, st->list[k]);
+        v.loc = st->list[k]->loc;
+        if (l->kind == L_LEVEL) l->emit[l->nemit++] = v;
+    }
+}
+
 static void exec_for(Scope *s, Ast *st, Value *last, bool *done)
 {
     Value over = eval(s, st->a), *it = NULL;
@@ -779,14 +824,14 @@ Value exec(Scope *s, Ast **body, int n, bool *done)
         case S_MOVE: stmt_move(s, st); break;
         case S_LEARN: case S_STATE:
             if (el.lvl && el.lvl->kind == L_RULE) rule_declare(s, st);
+            else if (el.lvl && el.lvl->kind == L_LEVEL && el.lvl->ast->body == body) break;
             else if (!el.inst) error_at(st->loc, "a function has no state; write a block");
             break;
         case S_DEFAULT: break;
         case S_MINIMIZE: stmt_minimize(s, st); break;
         case S_REPORT: stmt_report(s, st); break;
         case S_EMIT:
-            if (!el.lvl || el.lvl->kind != L_MODEL) error_at(st->loc, "emit stands in a level or a model");
-            for (int k = 0; k < st->n; k++) eval(s, st->list[k]);
+            exec_emit(s, st);
             break;
         case S_IF: {
             bool yes = eval_flag(s, st->a, &known);
@@ -795,7 +840,10 @@ Value exec(Scope *s, Ast **body, int n, bool *done)
         }
         case S_FOR: exec_for(s, st, &last, done); break;
         case S_EVERY: stmt_every(s, st); break;
-        case S_LEVEL: later(st->loc, arena_printf("level %s", st->name)); *done = true; last = v_err(); break;
+        case S_LEVEL:
+            stmt_level(s, st);
+            if (!scope_find(s, st->name, &last)) last = v_err();   /* a body that ends with a level gives what it emitted */
+            break;
         case S_EVENT: error_at(st->loc, "events come with the next release"); break;
         case S_EXPR: last = eval(s, st->a); break;
         default: error_at(st->loc, "this statement stands in a schedule");

@@ -6,12 +6,14 @@
 
 /* ---- conditions: what a stretch of elaboration changes, made conditional */
 
-typedef struct { int n; Node **before; } Snap;
+typedef struct { int n; Var **var; Node **before; } Snap;
 
 static Snap snap_begin(void)
 {
-    Snap s = { el.em->var.n, NEWN(Node *, el.em->var.n + 1) };
-    for (int i = 0; i < s.n; i++) s.before[i] = el.em->var.at[i]->in ? el.em->var.at[i]->cur.node : NULL;
+    Snap s;
+    s.n = live_vars(&s.var);
+    s.before = NEWN(Node *, s.n + 1);
+    for (int i = 0; i < s.n; i++) s.before[i] = s.var[i]->in ? s.var[i]->cur.node : NULL;
     return s;
 }
 
@@ -36,11 +38,10 @@ static void add_scope(Nodes *v, Scope *s)
 }
 
 /* Which cut nodes the results really reach, not looking below a cut node. */
-static void reach(Node *x, Nodes *cut, bool *hit, Nodes *seen)
+static void reach(Node *x, Nodes *cut, bool *hit, NodeSet *seen)
 {
     for (int i = 0; i < cut->n; i++) if (cut->at[i] == x) { hit[i] = true; return; }
-    for (int i = 0; i < seen->n; i++) if (seen->at[i] == x) return;
-    PUSH(*seen, x);
+    if (!nodeset_add(seen, x)) return;
     for (int i = 0; i < x->nin; i++) reach(x->in[i], cut, hit, seen);
 }
 
@@ -48,11 +49,14 @@ static void reach(Node *x, Nodes *cut, bool *hit, Nodes *seen)
 static void snap_end(Snap snap, Node *due, Nodes *cut)
 {
     VEC(Var *) moved = { 0 };
-    Nodes then = { 0 }, other = { 0 }, seen = { 0 }, used = { 0 };
-    for (int i = 0; i < el.em->var.n; i++) {
-        Var *v = el.em->var.at[i];
+    Nodes then = { 0 }, other = { 0 }, used = { 0 };
+    NodeSet seen = { 0 };
+    Var **all;
+    for (int i = 0, n = live_vars(&all); i < n; i++) {
+        Var *v = all[i];
         if (!v->in) continue;
-        Node *old = i < snap.n && snap.before[i] ? snap.before[i] : v->first;
+        Node *old = v->first;
+        for (int k = 0; k < snap.n; k++) if (snap.var[k] == v && snap.before[k]) old = snap.before[k];
         add_node(cut, old);
         if (old == v->cur.node) continue;
         PUSH(moved, v);
@@ -68,8 +72,7 @@ static void snap_end(Snap snap, Node *due, Nodes *cut)
     int ncap = region_close2(moved.n, then.at, other.at, used.n, used.at, &cap, &r0, &r1);
     Node *c = n_cond(due, ncap, cap, r0, r1);
     for (int i = 0; i < moved.n; i++) {
-        moved.at[i]->cur = v_tensor(n_mark(n_out(c, i), graph_uid()), 0);
-        moved.at[i]->cur.state = moved.at[i]->st;
+        moved.at[i]->cur.node = n_mark(n_out(c, i), graph_uid());
     }
 }
 
@@ -139,24 +142,27 @@ static void rule_bind(Lvl *l, Closure *c, Var *w)
 static void apply_rule(Closure *c, Var *w, Value g, Value t, const char *path, Moved *set, bool g_given)
 {
     static int depth;
-    Lvl l = { .kind = L_RULE, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .rule = c, .w = w, .g = g, .t = t, .path = path, .set = set, .g_given = g_given };
+    Lvl *l = NEW(Lvl);
+    *l = (Lvl){ .kind = L_RULE, .frame = w->frame, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .rule = c, .w = w, .g = g, .t = t, .path = path, .set = set, .g_given = g_given };
     Lvl *keep = el.lvl;
     Inst *inst = el.inst;
     DrawContext draw = draws;
     int extra, lead;
+    Axes outside = axes;
+    if (!w->inner && (!keep || keep->kind != L_RULE)) axes.n = 0;         /* a model's state has no lanes */
     if (depth > 50) { error_at(c->at, "the rule '%s' applies itself without end", c->def->name); return; }
     depth++;
-    bool ok = rule_enter(&l, c, w, &extra, &lead);
+    bool ok = rule_enter(l, c, w, &extra, &lead);
     if (ok) {
-        rule_bind(&l, c, w);
-        el.lvl = &l; el.inst = NULL;
+        rule_bind(l, c, w);
+        el.lvl = l; el.inst = NULL;
         draws.path = path; draws.ndraws = 0;
         draws.item = n_iconst(I64, 0); draws.item_axes = 0;
         bool done = false;
-        exec(l.run, c->def->body, c->def->nbody, &done);
+        exec(l->run, c->def->body, c->def->nbody, &done);
     }
     el.lvl = keep; el.inst = inst; draws = draw;
-    for (int k = 0; k < extra; k++) axis_pop();
+    axes = outside;
     w->lead = lead;
     if (!c->def->nbody) w->fixed = true;
     depth--;
@@ -185,22 +191,44 @@ bool apply_rule_call(Scope *s, Value f, int n, Value *arg, Loc at)
     return true;
 }
 
+/* The same for the rule of an inner level's state: a carry beside it. */
+static Var *inner_rule_state(Lvl *l, const char *path, Ast *name, Value x, Dt dt, int rank, const int32_t *dim)
+{
+    int full_rank = rank + l->lead;
+    int32_t full[MAXDIM];
+    if (x.kind == V_TENSOR && (node_frames(x.node) & l->w->frame->bit)) {
+        error_at(name->loc, "the initial value of '%s' may use %s and constant arguments only", name->name, l->rule->def->inputs[0]->name);
+        return NULL;
+    }
+    for (int k = 0; k < l->lead; k++) full[k] = axes.size[axes.n - l->lead + k];
+    memcpy(full + l->lead, dim, (size_t)rank * sizeof *dim);
+    x = v_stretch(x, rank, dim, name->loc, "the initial value");
+    for (int k = l->lead - 1; k >= 0 && x.kind == V_TENSOR; k--) x = v_lower_axis(x, axes.n - l->lead + k);
+    if (x.kind != V_TENSOR) return NULL;
+    Var *v = inner_new(l->w->lvl, path, name->name, ST_RULE, x, dt, full_rank, full, name->loc);
+    v->st->of = l->w->st;
+    carry_open(v->frame, v);
+    return v;
+}
+
 /* A rule's own `state` or `learn`: found by its path, or born now, in the init graph. */
 static Var *rule_state(Scope *s, Ast *st, Ast *name, Lvl *l)
 {
     const char *path = arena_printf("%s.%s", l->path, name->name);
     int rank; int32_t dim[MAXDIM], full[MAXDIM];
     Dt dt;
+    bool inner = l->w->inner;
     Var *v = var_find(el.em, path);
-    if (v) return v;
+    if (v && v->inner == inner && (!inner || v->frame)) return v;
     Mode mode = el.mode;
     DrawContext draw = draws;
-    el.mode = M_INIT;
-    draws = (DrawContext){ .seed = el.em->init_seed, .step = n_iconst(I64, 0), .item = n_iconst(I64, 0), .path = path };
+    if (!inner) el.mode = M_INIT;
+    if (!inner) draws = (DrawContext){ .seed = el.em->init_seed, .step = n_iconst(I64, 0), .item = n_iconst(I64, 0), .path = path };
     Value x = init_value(el.em, path, l->init, st, name->loc, &rank, dim, &dt);
     el.mode = mode;
     draws = draw;
     if (x.kind == V_ERR) return NULL;
+    if (inner) return inner_rule_state(l, path, name, x, dt, rank, dim);
     uint16_t lead = 0;
     for (int k = 0; k < l->lead; k++) {
         int ax = axes.n - l->lead + k;
@@ -334,12 +362,12 @@ static Vars candidates(Scope *s, Ast *st, Lvl *l)
         wrt_add(eval(s, st->b), st->b->loc, &c.var, &c.n, &c.cap);
         return c;
     }
-    Ast *def = l->kind == L_RULE ? l->rule->def : el.em->root->def;
+    Ast *def = l->kind == L_RULE ? l->rule->def : l->kind == L_LEVEL ? l->ast : el.em->root->def;
     Vars not = named_elsewhere(s, st, def->body, def->nbody);
-    int n = l->kind == L_RULE ? l->own.n : el.em->var.n;
+    int n = l->kind == L_RULE ? l->own.n : l->kind == L_LEVEL ? el.inner.n : el.em->var.n;
     for (int i = 0; i < n; i++) {
-        Var *v = l->kind == L_RULE ? l->own.at[i] : el.em->var.at[i];
-        bool mine = l->kind == L_RULE ? v->learn : v->st->kind == ST_LEARN;
+        Var *v = l->kind == L_RULE ? l->own.at[i] : l->kind == L_LEVEL ? el.inner.at[i] : el.em->var.at[i];
+        bool mine = l->kind == L_RULE ? v->learn : l->kind == L_LEVEL ? v->learn && v->lvl == l && v->st->kind == ST_LEARN : v->st->kind == ST_LEARN;
         if (!mine || in_vars(&not, v)) continue;
         vec_grow((void **)&c.var, &c.cap, c.n, sizeof *c.var);
         c.var[c.n++] = v;
@@ -349,6 +377,7 @@ static Vars candidates(Scope *s, Ast *st, Lvl *l)
 
 static void record_objective(Ast *st, Node *e, Vars *moved, Node **w, Node **g, int64_t tag)
 {
+    if (el.frame) return;                                 /* inside a loop: checked through the outer objectives */
     Objective *o = NEW(Objective);
     o->name = st->name ? st->name : ast_text(st->a);
     o->loc = st->loc; o->e = e; o->nw = moved->n; o->wrt = w; o->grad = g; o->tag = tag;
@@ -359,15 +388,25 @@ static void record_objective(Ast *st, Node *e, Vars *moved, Node **w, Node **g, 
 
 static Node *next_count(Var *v)
 {
+    if (v->st->kind == ST_RULE) return v->counted = el.lvl->t.node;       /* a rule runs once an update */
+    if (v->inner) return v->counted = level_count(v->lvl);
     Var *c = var_count(v);
     Node *n = n_bin(OP_ADD, var_value(c).node, n_iconst(I64, 1));
     var_set(c, v_tensor(n, 0), v->st->loc);
     return v->counted = n;
 }
 
+static uint16_t lanes(const Var *v) { return v->frame ? v->frame->state_axes : 0; }
+
 /* The sum of gradients of a state under `every n`, this item's included. */
 static Var *gradient_sum(Var *v, Node *g, Loc at)
 {
+    if (!v->gsum && v->inner) {
+        v->gsum = inner_new(v->lvl, arena_printf("%s.gsum", v->st->path), "gsum", ST_GSUM, v_real(0), v->st->dt,
+                            v->st->rank, v->st->dim, v->st->loc);
+        v->gsum->st->of = v->st;
+        carry_open(v->frame, v->gsum);
+    }
     if (!v->gsum) {
         v->gsum = var_new(el.em, arena_printf("%s.gsum", v->st->path), "gsum", ST_GSUM, v->st->dt, v->st->rank, v->st->dim,
                           n_splat(v->st->dt, 0, v->st->rank, v->st->dim), v->st->loc);
@@ -375,15 +414,52 @@ static Var *gradient_sum(Var *v, Node *g, Loc at)
     }
     v->gsum->moves = v->moves;
     Node *old = var_value(v->gsum).node;
-    var_set(v->gsum, v_tensor(n_bin(OP_ADD, old, g), 0), at);
+    var_set(v->gsum, v_tensor(n_bin(OP_ADD, old, g), lanes(v)), at);
     return v->gsum;
 }
 
 static Value raised(Var *v, Node *n)
 {
-    Value x = v_tensor(n, 0);
+    Value x = v_tensor(n, v->frame ? v->frame->state_axes : 0);
     raise_lead(&x, v->lead);
     return x;
+}
+
+/* `anchor`: the gradient and the rule's arguments are those of the body run with the state at the start of the item's block. */
+static void anchored(Var *v, Node **g, Value *rule)
+{
+    Nodes from = { 0 }, to = { 0 };
+    if (!v->block || v->is_frozen) return;
+    for (int i = 0; i < el.inner.n; i++) {
+        Var *a = el.inner.at[i];
+        if (a->lvl != v->lvl || !a->block || a->is_frozen || !a->at_block) continue;
+        PUSH(from, a->first);
+        PUSH(to, a->at_block);
+    }
+    graph_subst(1, g, from.n, from.at, to.at);
+    Closure *c = NEW(Closure);
+    *c = *rule->clo;
+    c->arg = NEWN(Value, c->n + 1);
+    for (int i = 0; i < c->n; i++) {
+        c->arg[i] = rule->clo->arg[i];
+        if (c->arg[i].kind == V_TENSOR) graph_subst(1, &c->arg[i].node, from.n, from.at, to.at);
+    }
+    rule->clo = c;
+}
+
+/* Updates made when `count` items have been seen, this one's included; a flushed chunk may be shorter. */
+static Node *updates(Node *count, int64_t every, bool flush)
+{
+    if (!flush) return n_bin(OP_IDIV, count, n_iconst(I64, every));
+    return n_bin(OP_ADD, n_bin(OP_IDIV, n_bin(OP_SUB, count, n_iconst(I64, 1)), n_iconst(I64, every)), n_iconst(I64, 1));
+}
+
+/* How many gradients are in the sum. */
+static Node *summed(Node *count, int64_t every, bool flush, Node *sum)
+{
+    if (!flush) return n_const((Dt)sum->dt, (double)every);
+    Node *n = n_bin(OP_ADD, n_bin(OP_MOD, n_bin(OP_SUB, count, n_iconst(I64, 1)), n_iconst(I64, every)), n_iconst(I64, 1));
+    return n_cast(n, (Dt)sum->dt);
 }
 
 /* Hands its gradient to each state's rule, under its clock. */
@@ -398,13 +474,16 @@ static void move_states(Ast *st, Vars *moved, Node **g)
         if (rule[i].kind == V_ERR) return;
         int64_t every = v->st->every;
         Node *count = next_count(v);
+        bool flush = v->inner && v->st->kind == ST_LEARN;    /* what is left when the context ends is a last, shorter chunk */
+        anchored(v, &g[i], &rule[i]);
         set.w[i] = var_value(v);
-        t[i] = v_tensor(every == 1 ? count : n_bin(OP_IDIV, count, n_iconst(I64, every)), 0);
+        t[i] = v_tensor(every == 1 ? count : updates(count, every, flush), 0);
         t[i].weak = true;
         if (every > 1) {
             Node *sum = gradient_sum(v, g[i], st->loc)->cur.node;
-            g[i] = v->st->mean ? n_bin(OP_DIV, sum, n_const((Dt)sum->dt, (double)every)) : sum;
+            g[i] = v->st->mean ? n_bin(OP_DIV, sum, summed(count, every, flush, sum)) : sum;
             set.due[i] = is_due(count, every);
+            if (flush) set.due[i] = n_bin(OP_OR, set.due[i], n_bin(OP_EQ, count, n_iconst(I64, v->frame->total)));
         }
         set.g[i] = raised(v, g[i]);
     }
@@ -418,7 +497,7 @@ static void move_states(Ast *st, Vars *moved, Node **g)
         for (int j = 0; j < n; j++) { add_value(&cut, set.g[j]); add_value(&cut, set.w[j]); add_node(&cut, set.due[j]); }
         Snap snap = snap_begin();
         apply_rule(rule[i].clo, v, set.g[i], t[i], v->st->path, &set, true);
-        var_set(v->gsum, v_tensor(n_splat(v->st->dt, 0, v->st->rank, v->st->dim), 0), st->loc);
+        var_set(v->gsum, v_real(0), st->loc);
         snap_end(snap, set.due[i], &cut);
     }
 }
@@ -427,7 +506,11 @@ static void move_states(Ast *st, Vars *moved, Node **g)
 static bool differentiate(Ast *st, Vars *c, Value e, Node *cot, int64_t tag, Vars *moved, Node ***wrt, Node ***grad)
 {
     Node **w = NEWN(Node *, c->n + 1), **g = NEWN(Node *, c->n + 1);
-    for (int i = 0; i < c->n; i++) { var_value(c->var[i]); w[i] = c->var[i]->cur.node; }
+    for (int i = 0; i < c->n; i++) {
+        Var *v = c->var[i];
+        var_value(v);
+        w[i] = v->is_frozen && v->at_block ? v->at_block : v->cur.node;
+    }
     vjp(1, &e.node, &cot, c->n, w, tag, g);
     *wrt = NEWN(Node *, c->n + 1); *grad = NEWN(Node *, c->n + 1);
     for (int i = 0; i < c->n; i++) {
@@ -494,8 +577,12 @@ static void minimize_model(Scope *s, Ast *st, Value e)
     move_states(st, &moved, g);
 }
 
-static void minimize_rule(Scope *s, Ast *st, Value e)
+/* In a rule, or a level inside the item: each lane is on its own, so the sum over lanes has the gradient of each. */
+static void minimize_inner(Scope *s, Ast *st, Value e)
 {
+    uint16_t own = el.lvl->kind == L_LEVEL ? el.lvl->frame ? el.lvl->frame->state_axes : 0 : (uint16_t)~0u;
+    if (el.lvl->kind == L_LEVEL && el.lvl->frame) e = frames_enter(e);
+    if (e.axes & ~own) { error_at(st->loc, "this objective is mapped over rows; an item of the level has one objective"); return; }
     Vars c = candidates(s, st, el.lvl), moved = { 0 };
     Node **w, **g, *cot = n_splat((Dt)e.node->dt, 1, e.node->rank, e.node->dim);
     if (!differentiate(st, &c, e, cot, el.lvl->tag, &moved, &w, &g)) return;
@@ -507,12 +594,12 @@ void stmt_minimize(Scope *s, Ast *st)
 {
     Value e = eval(s, st->a);
     if (e.kind == V_ERR) return;
-    if (el.mode != M_STEP || !el.lvl || (el.lvl->kind != L_MODEL && el.lvl->kind != L_RULE)) { error_at(st->loc, "`minimize` stands in a level, a model or a rule"); return; }
+    if (!el.lvl || (el.lvl->kind != L_LEVEL && (el.mode != M_STEP || (el.lvl->kind != L_MODEL && el.lvl->kind != L_RULE)))) { error_at(st->loc, "`minimize` stands in a level, a model or a rule"); return; }
     e = v_as_float(e, st->a->loc);
     if (e.kind != V_TENSOR || !scalar_objective(st, e)) return;
     if (st->name) scope_bind(s, st->name, e, st->loc);
     if (el.lvl->kind == L_MODEL) minimize_model(s, st, e);
-    else minimize_rule(s, st, e);
+    else minimize_inner(s, st, e);
 }
 
 /* ---- <- */
@@ -548,7 +635,9 @@ static bool may_move(Var *v, Ast *st)
         error_at(st->loc, "'%s' belongs to another level, which alone moves it", v->st->path);
         return false;
     }
-    if (v->st->kind == ST_STATE && l && l->kind == L_MODEL) return true;
+    if (v->inner && (!l || l->kind != L_LEVEL || v->lvl != l)) { error_at(st->loc, "'%s' belongs to another level, which alone moves it", v->st->path); return false; }
+    if (!v->inner && l && l->kind == L_LEVEL) { error_at(st->loc, "'%s' belongs to an outer level, which alone moves it", v->st->path); note_at(v->st->loc, "declared here"); return false; }
+    if (v->st->kind == ST_STATE && l && (l->kind == L_MODEL || l->kind == L_LEVEL)) return true;
     error_at(st->loc, "'%s' is learned: `minimize` moves it; `<-` moves what is declared with `state`", v->st->path);
     note_at(v->st->loc, "declared here");
     return false;
@@ -556,7 +645,7 @@ static bool may_move(Var *v, Ast *st)
 
 void stmt_move(Scope *s, Ast *st)
 {
-    if (el.mode != M_STEP) { error_at(st->loc, "`<-` moves a state of a model, a block or a rule; there is none here"); return; }
+    if (el.mode != M_STEP && !el.frame) { error_at(st->loc, "`<-` moves a state of a model, a block or a rule; there is none here"); return; }
     Var *v = move_target(s, st->b);
     Value x = eval(s, st->a);
     if (!v || x.kind == V_ERR || !may_move(v, st)) return;
@@ -568,7 +657,6 @@ void stmt_move(Scope *s, Ast *st)
     if (v->st->every > 1 && v->cur.node != old) {
         Node *due = is_due(v->counted, v->st->every), *pick;
         pick = n_select(n_expand(due, old->rank, old->dim), v->cur.node, old);
-        v->cur = v_tensor(n_mark(pick, graph_uid()), 0);
-        v->cur.state = v->st;
+        v->cur.node = n_mark(pick, graph_uid());
     }
 }

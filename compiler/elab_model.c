@@ -6,13 +6,13 @@
 static VEC(Elabmodel *) models;
 static int formals;
 
-static Node *formal(Dt dt, int rank, const int32_t *dim) { return n_formal(1000 + formals++, dt, rank, dim); }
+Node *formal_new(Dt dt, int rank, const int32_t *dim) { return n_formal(1000 + formals++, dt, rank, dim); }
 
 /* ---- entries */
 
 Node *entry_in(Version *v, BindKind kind, int index, Dt dt, int rank, const int32_t *dim)
 {
-    Node *n = formal(dt, rank, dim);
+    Node *n = formal_new(dt, rank, dim);
     Bind b = { kind, index };
     PUSH(v->in, n);
     PUSH(v->bind, b);
@@ -56,7 +56,7 @@ Elabmodel *model_get(Closure *c, Loc at)
         m->context = arena_printf("%s%s%s : %s", m->context, i ? ", " : "", c->def->inputs[i]->name, c->def->inputs[i]->type ? ast_text(c->def->inputs[i]->type) : "?");
     m->context = arena_printf("%s)", m->context);
     em->lvl = (Lvl){ .kind = L_MODEL, .tag = graph_uid(), .em = em };
-    em->init_seed = formal(I64, 0, NULL);
+    em->init_seed = formal_new(I64, 0, NULL);
     Inst *inst = el.inst;
     Lvl *lvl = el.lvl;
     Version *v = el.v;
@@ -305,7 +305,7 @@ static void version_finish(Version *v, const char *name)
 {
     int32_t n = v->acc.n;
     Nodes out = { 0 };
-    Node *acc = formal(F64, 1, &n);
+    Node *acc = formal_new(F64, 1, &n);
     el.mode = M_FINISH; el.finish_acc = acc;
     Node *items = n_reshape(n_slice1(acc, 0, 0, 1, 1), 0, NULL);
     for (int i = 0; i < v->report.n; i++) {
@@ -445,7 +445,7 @@ Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, int nl
     DrawContext keep_draws = draws;
     int errors = error_count();
     el.v = v; el.em = em; el.mode = M_STEP; el.lvl = &em->lvl; el.inst = em->root;
-    axes.n = 0;
+    axes.n = 0; el.frame = NULL; el.inner.n = 0;
     reset_vars(v, nlearn, learn);
     reset_draws(em->root);
     Scope *call = scope_new(em->root->scope, at);

@@ -66,6 +66,7 @@ typedef struct Model {
     int id; Loc loc;
     VEC(State *) state;
     VEC(Level *) level;
+    VEC(State *) inner;          /* states of levels inside the item: for the level graph */
     Entry *init;                 /* in: SEED; out: every state */
     struct Elabmodel *em;        /* elaboration's own */
 } Model;

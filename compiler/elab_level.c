@@ -1,0 +1,728 @@
+/* elab_level.c: levels inside models, blocks and rules. A level's body is elaborated once.
+
+   What does not depend on the level's states is computed for all items at once: the item is a map axis, as in a mapped function.
+   What does depend on them becomes the body of a LOOP, a frame: a value with the item's axis that meets a state becomes an ITEM of the
+   loop (frames_meet), a value from outside that does not depend on the frame is captured, states are CARRYs, what is emitted is stacked.
+   So a product per item becomes one product per sequence without a pass that looks for it.
+
+   Clocks, item by item: `every n` adds gradients up in a carry and moves under a condition at items n, 2n, .. and at the last;
+   `anchor C` takes the gradient and the rule's arguments at the block's start by substituting the state's value, `frozen C` lets every
+   read see it. The number of the item is the loop's index; a kept state counts in a carry of its own. */
+#include <string.h>
+#include "elab_int.h"
+
+/* ---- which frames a node depends on */
+
+static struct { uint32_t *mask; uint32_t n; } memo;
+enum { UNKNOWN = 0x80000000u };
+
+static void memo_set(Node *x, uint32_t mask)
+{
+    if (x->id >= memo.n) {
+        uint32_t n = x->id * 2 + 1024, *m = NEWN(uint32_t, n);
+        if (memo.n) memcpy(m, memo.mask, memo.n * sizeof *m);
+        for (uint32_t i = memo.n; i < n; i++) m[i] = UNKNOWN;
+        memo.mask = m; memo.n = n;
+    }
+    memo.mask[x->id] = mask;
+}
+
+static bool memo_get(const Node *x, uint32_t *mask)
+{
+    if (x->id >= memo.n || memo.mask[x->id] == UNKNOWN) return false;
+    *mask = memo.mask[x->id];
+    return true;
+}
+
+/* The open frames whose formals x reaches, as bits. An explicit stack: graphs are deep. */
+uint32_t node_frames(Node *x)
+{
+    uint32_t m;
+    if (memo_get(x, &m)) return m;
+    Nodes stack = { 0 };
+    PUSH(stack, x);
+    while (stack.n) {
+        Node *top = stack.at[stack.n - 1];
+        bool ready = true;
+        uint32_t all = 0;
+        for (int i = 0; i < top->nin; i++) {
+            if (memo_get(top->in[i], &m)) { all |= m; continue; }
+            PUSH(stack, top->in[i]);
+            ready = false;
+        }
+        if (!ready) continue;
+        stack.n--;
+        memo_set(top, all);
+    }
+    memo_get(x, &m);
+    return m;
+}
+
+static uint32_t value_frames(Value v)
+{
+    uint32_t m = 0;
+    if (v.kind == V_TENSOR) return node_frames(v.node);
+    if (v.kind == V_LIST) for (int i = 0; i < v.n; i++) m |= value_frames(v.elem[i]);
+    return m;
+}
+
+bool nodeset_add(NodeSet *s, const Node *x)
+{
+    if (x->id >= s->n) {
+        uint32_t n = x->id * 2 + 256;
+        uint8_t *in = NEWN(uint8_t, n);
+        if (s->n) memcpy(in, s->in, s->n);
+        s->in = in; s->n = n;
+    }
+    if (s->in[x->id]) return false;
+    s->in[x->id] = 1;
+    return true;
+}
+
+/* ---- items: a value with the item's axis, inside the loop */
+
+static int axes_below(uint16_t set, int axis)
+{
+    int n = 0;
+    for (int i = 0; i < axis; i++) n += set >> i & 1;
+    return n;
+}
+
+static Value import_item(Frame *f, Value v)
+{
+    int at = axes_below(v.axes, f->axis);
+    int8_t map[MAXDIM];
+    Node *x = v.node;
+    map[0] = (int8_t)at;
+    for (int i = 0, k = 1; i < x->rank; i++) if (i != at) map[k++] = (int8_t)i;
+    Node *front = n_perm(x, map), *formal = NULL;
+    for (int i = 0; i < f->item.n; i++) if (f->item.at[i].operand == front) formal = f->item.at[i].formal;
+    if (!formal) {
+        formal = formal_new((Dt)x->dt, x->rank - 1, front->dim + 1);
+        memo_set(formal, f->mask);
+        FrameItem it = { front, formal };
+        PUSH(f->item, it);
+    }
+    Value r = v;
+    r.node = formal;
+    r.axes = v.axes & (uint16_t)~(1u << f->axis);
+    r.state = NULL;
+    return r;
+}
+
+static Value import_frames(Value v, uint32_t mask)
+{
+    if (v.kind == V_LIST) {
+        Value *e = NEWN(Value, v.n + 1);
+        for (int i = 0; i < v.n; i++) e[i] = import_frames(v.elem[i], mask);
+        v.elem = e;
+        return v;
+    }
+    if (v.kind != V_TENSOR) return v;
+    Frame *chain[32];
+    int n = 0;
+    for (Frame *f = el.frame; f; f = f->parent) chain[n++] = f;
+    while (n--)                                           /* outermost first */
+        if ((mask & chain[n]->bit) && (v.axes >> chain[n]->axis & 1)) v = import_item(chain[n], v);
+    return v;
+}
+
+/* Operands of one operation: if one of them depends on a frame, none of them has its item axis any more. */
+void frames_meet(int n, Value *v)
+{
+    uint32_t mask = 0;
+    if (!el.frame) return;
+    for (int i = 0; i < n; i++) mask |= value_frames(v[i]);
+    if (mask) for (int i = 0; i < n; i++) v[i] = import_frames(v[i], mask);
+}
+
+Value frames_enter(Value v) { return el.frame ? import_frames(v, el.frame->mask) : v; }
+
+/* ---- states of levels */
+
+Var *inner_new(Lvl *l, const char *path, const char *name, StateKind kind, Value start, Dt dt, int rank, const int32_t *dim, Loc at)
+{
+    Frame *f = l->frame;
+    Var *v = NEW(Var);
+    State *st = NEW(State);
+    st->path = path; st->kind = kind; st->dt = dt; st->rank = rank; st->loc = at; st->every = 1; st->id = -1;
+    memcpy(st->dim, dim, (size_t)rank * sizeof *dim);
+    v->st = st; v->name = name; v->inner = true; v->frame = f; v->moves = true; v->lvl = l;
+    v->born = v_tensor(v_full(start, f->state_axes, rank, dim), f->state_axes);
+    v->start = v->born.node;
+    PUSH(el.inner, v);
+    PUSH(f->carry, v);
+    if (el.em) PUSH(el.em->m->inner, st);
+    return v;
+}
+
+/* A carry begins a run of the loop: its formal, and the mark that gradients are taken at. */
+void carry_open(Frame *f, Var *v)
+{
+    v->in = formal_new((Dt)v->start->dt, v->start->rank, v->start->dim);
+    memo_set(v->in, f->mask);
+    Node *x = v->in;
+    if (f->truncate && v->st->kind != ST_COUNT && dt_float((Dt)x->dt)) {
+        Node *first = n_bin(OP_EQ, n_bin(OP_MOD, f->index64, n_iconst(I64, f->truncate)), n_iconst(I64, 0));
+        Node *cut = n_bin(OP_AND, first, n_bin(OP_LT, n_iconst(I64, 0), f->index64));
+        x = n_select(n_expand(cut, x->rank, x->dim), n_stop(x, STOP_ALL), x);
+    }
+    v->cur = v_tensor(v->first = n_mark(x, graph_uid()), f->state_axes);
+    v->cur.state = v->st;
+    v->moved = false; v->counted = NULL;
+}
+
+/* `step`: the item's number, from 1 at birth. */
+Value level_step(Lvl *l)
+{
+    int32_t t = axes.size[l->axis];
+    Value v = v_tensor(n_bin(OP_ADD, n_iota(I64, 1, &t, 0), n_iconst(I64, l->offset + 1)), (uint16_t)(1u << l->axis));
+    v.weak = true;
+    return v;
+}
+
+/* The same inside the loop. */
+Node *level_count(Lvl *l) { return n_bin(OP_ADD, l->frame->index64, n_iconst(I64, 1)); }
+
+/* The block's start for anchor and frozen: a carry that takes the state's value at items 0, C, 2C, .. */
+static void block_open(Lvl *l, Var *v)
+{
+    int64_t c = v->block;
+    if (!c) return;
+    if (!v->anchor) {
+        v->anchor = inner_new(l, arena_printf("%s.anchor", v->st->path), "anchor", ST_STATE, v->born, v->st->dt, v->st->rank, v->st->dim, v->st->loc);
+        v->anchor->hidden = true;
+    }
+    if (!v->anchor->in) carry_open(l->frame, v->anchor);
+    Node *start = n_bin(OP_EQ, n_bin(OP_MOD, l->frame->index64, n_iconst(I64, c)), n_iconst(I64, 0));
+    Node *a = n_select(n_expand(start, v->cur.node->rank, v->cur.node->dim), v->cur.node, v->anchor->cur.node);
+    v->anchor->cur.node = a;
+    v->at_block = n_mark(a, graph_uid());
+}
+
+static void set_clauses(Var *v, Lvl *l)
+{
+    Loc at;
+    v->st->every = var_every(v, &v->st->mean, &at);
+    Scope *cs;
+    Clauses *cl = clock_clauses(v, &cs);
+    if (!cl || !cl->mode) return;
+    Value c = eval(l->outer, cl->block);
+    int64_t n;
+    if (c.kind == V_ERR) return;
+    if (!v_integer(c, &n) || n < 1) { error_at(cl->block->loc, "a block is a whole number of items, at least 1, known when compiling, not %s", v_show(c)); return; }
+    if (v->st->every != 1) { error_at(cl->block->loc, "only `every 1` takes anchor and frozen"); return; }
+    v->block = n; v->is_frozen = cl->mode == 'f';
+}
+
+static bool clauses_ok(Clauses *cl, Loc at)
+{
+    if (!cl) return true;
+    if (cl->keep) error_at(at, "`keep` comes with the next release");
+    if (cl->when) error_at(at, "`every when` comes with the next release");
+    return !cl->keep && !cl->when;
+}
+
+static Var *inner_learn(Lvl *l, const char *path, const char *name, StateKind kind, Value start, Dt dt, Inst *in, Clauses *cl, Scope *cs, Loc at)
+{
+    int rank;
+    int32_t dim[MAXDIM];
+    start = v_convert(v_as_tensor(start, at), dt, at);
+    if (start.kind != V_TENSOR) return NULL;
+    start = import_frames(start, l->frame->mask & ~l->frame->bit);
+    v_shape(start, &rank, dim);
+    if (start.axes & ~l->frame->state_axes) { error_at(at, "'%s' would start from a value of each item; it starts when the level begins", name); return NULL; }
+    Var *v = inner_new(l, path, name, kind, start, dt, rank, dim, at);
+    v->learn = kind == ST_LEARN; v->inst = in; v->cl = cl; v->cl_scope = cs;
+    return v;
+}
+
+/* ---- copies of instances */
+
+static Value copy_value(Lvl *l, Value v, const char *path, const char *name, Clauses *cl, Scope *cs, Inst *parent, Loc at);
+
+static Inst *copy_inst(Lvl *l, Inst *src, const char *path, const char *name, Clauses *cl, Scope *cs, Inst *parent, Loc at)
+{
+    Inst *i = NEW(Inst);
+    i->def = src->def; i->path = path; i->name = name; i->parent = parent; i->em = src->em; i->at = at;
+    i->cl = cl; i->cl_scope = cs;
+    i->scope = scope_new(src->scope->parent, at);
+    i->scope->is_body = true;
+    i->inner = true;
+    for (Binding *b = src->scope->first; b; b = b->next) {
+        Binding *c = NEW(Binding);
+        *c = *b;
+        c->next = i->scope->first;
+        i->scope->first = c;
+    }
+    for (int k = 0; k < src->member.n; k++) {
+        Member m = src->member.at[k];
+        const char *mp = arena_printf("%s.%s", path, m.name);
+        if (m.var) {
+            Value now = var_value(m.var);
+            m.var = inner_learn(l, mp, m.name, m.var->st->kind == ST_STATE ? ST_STATE : ST_LEARN, now, m.var->st->dt, i, m.var->cl, i->scope, at);
+        } else if (m.inst) {
+            m.inst = copy_inst(l, m.inst, mp, m.name, m.inst->cl, i->scope, i, at);
+            m.list = (Value){ .kind = V_INST, .inst = m.inst, .loc = at };
+        } else m.list = copy_value(l, m.list, mp, m.name, NULL, i->scope, i, at);
+        PUSH(i->member, m);
+        for (Binding *b = i->scope->first; b; b = b->next)
+            if (b->name == m.name) { b->var = m.var; if (!m.var) b->v = m.list; }
+    }
+    return i;
+}
+
+/* Instances, tensors, lists and tuples of them as states of this level. */
+static Value copy_value(Lvl *l, Value v, const char *path, const char *name, Clauses *cl, Scope *cs, Inst *parent, Loc at)
+{
+    if (v.kind == V_INST) {
+        Clauses *own = cl ? cl : v.inst->parent ? v.inst->cl : NULL;
+        return (Value){ .kind = V_INST, .inst = copy_inst(l, v.inst, path, name, own, cs, parent, at), .loc = at };
+    }
+    Value *e = NEWN(Value, v.n + 1);
+    for (int i = 0; i < v.n; i++) {
+        const char *p = arena_printf("%s.%d", path, i);
+        if (v.elem[i].kind == V_INST || v.elem[i].kind == V_LIST) e[i] = copy_value(l, v.elem[i], p, p, cl, cs, parent, at);
+        else e[i] = v.elem[i];
+    }
+    return v_list(v.n, e, v.tuple);
+}
+
+/* ---- declarations in a level's body */
+
+static void bind_inner(Scope *s, const char *name, Var *v, Value other, Loc at)
+{
+    scope_bind(s, name, v ? v_none() : other, at);
+    for (Binding *b = s->first; b; b = b->next) if (b->name == name) b->var = v;
+}
+
+static void learn_one(Lvl *l, Scope *s, Ast *st, Ast *name, Value v, bool typed)
+{
+    const char *path = arena_printf("%s.%s", l->path, name->name);
+    if (v.kind == V_ERR) { bind_inner(s, name->name, NULL, v, name->loc); return; }
+    if (!typed && (v.kind == V_INST || (v.kind == V_LIST && v.n && v.elem[0].kind == V_INST))) {
+        bind_inner(s, name->name, NULL, copy_value(l, v, path, name->name, st->cl, s, NULL, name->loc), name->loc);
+        return;
+    }
+    if (!typed && v.kind == V_DEF && v.clo->def && v.clo->def->kind == D_BLOCK) {
+        error_at(st->loc, "a new instance of a block is made by the model or the block around; a level learns a copy: learn %s = m", name->name);
+        return;
+    }
+    Dt dt = v.kind == V_TENSOR && !v.weak && !v_number(v, &(double){ 0 }) ? v_dt(v) : float_dt();
+    if (typed) dt = v_dt(v);
+    Var *var = inner_learn(l, path, name->name, st->kind == S_LEARN ? ST_LEARN : ST_STATE, v, dt, NULL, st->cl, s, name->loc);
+    bind_inner(s, name->name, var, v_err(), name->loc);
+}
+
+static void declare_inner(Lvl *l, Scope *s, Ast *st)
+{
+    if (!clauses_ok(st->cl, st->loc)) return;
+    if (st->tuple && st->nnames > 1) {
+        Value v = eval(l->outer, st->a);
+        if (v.kind == V_ERR) return;
+        if (v.kind != V_LIST || v.n != st->nnames) { error_at(st->a->loc, "%d names for %s", st->nnames, v_show(v)); return; }
+        for (int i = 0; i < st->nnames; i++) learn_one(l, s, st, st->names[i], v.elem[i], false);
+        return;
+    }
+    for (int i = 0; i < st->nnames; i++) {
+        int rank; int32_t dim[MAXDIM]; Dt dt;
+        const char *path = arena_printf("%s.%s", l->path, st->names[i]->name);
+        Value v;
+        if (st->type || st->drawn) v = init_value(el.em, path, l->outer, st, st->names[i]->loc, &rank, dim, &dt);
+        else v = eval(l->outer, st->a);
+        learn_one(l, s, st, st->names[i], v, st->type != NULL);
+    }
+}
+
+static void declare_body(Lvl *l, Scope *s, Ast **body, int n)
+{
+    for (int i = 0; i < n; i++) {
+        bool known;
+        if (body[i]->kind == S_LEARN || body[i]->kind == S_STATE) declare_inner(l, s, body[i]);
+        if (body[i]->kind == S_IF) {
+            bool yes = eval_flag(l->outer, body[i]->a, &known);
+            if (known) declare_body(l, s, yes ? body[i]->body : body[i]->body2, yes ? body[i]->nbody : body[i]->nbody2);
+        }
+    }
+}
+
+static bool has_states(Ast **body, int n)
+{
+    for (int i = 0; i < n; i++) {
+        if (body[i]->kind == S_LEARN || body[i]->kind == S_STATE) return true;
+        if (body[i]->kind == S_IF && (has_states(body[i]->body, body[i]->nbody) || has_states(body[i]->body2, body[i]->nbody2))) return true;
+    }
+    return false;
+}
+
+/* ---- contexts */
+
+typedef struct { int n; Value v[16]; int32_t trip; int64_t offset; } Context;    /* each v: logical [trip, ...] */
+
+static bool is_chunks(Ast *e) { return e->kind == E_CALL && e->a->kind == E_NAME && !strcmp(e->a->name, "chunks") && e->n == 2; }
+
+static bool context_length(Value v, int32_t *t, Loc at)
+{
+    int rank; int32_t dim[MAXDIM];
+    if (!v_shape(v, &rank, dim) || !rank) { error_at(at, "a level runs over a sequence, and this is %s", v_show(v)); return false; }
+    *t = dim[0];
+    return true;
+}
+
+static Value take_rows(Value v, int32_t from, int32_t to, Loc at)
+{
+    Index ix = { IX_SLICE, .has_from = true, .has_to = true, .from = v_int(from), .to = v_int(to), .loc = at };
+    return v_index(v, 1, &ix, at);
+}
+
+/* chunks(x, n): [T/n, n, ..], and a shorter last one. part 0: the whole chunks, 1: the rest. */
+static Value chunk_part(Value v, int64_t n, int part, int32_t *trip, Loc at)
+{
+    int rank; int32_t dim[MAXDIM], t = 0;
+    if (!context_length(v, &t, at)) return v_err();
+    v_shape(v, &rank, dim);
+    int32_t whole = (int32_t)(t / n), len = part ? (int32_t)(t % n) : (int32_t)n;
+    *trip = part ? len > 0 : whole;
+    if (!*trip) return v_none();
+    if (rank + 1 > MAXDIM) { error_at(at, "too many axes"); return v_err(); }
+    v = part ? take_rows(v, whole * (int32_t)n, t, at) : whole * n == t ? v : take_rows(v, 0, whole * (int32_t)n, at);
+    Value *shape = NEWN(Value, rank + 1);
+    shape[0] = v_int(*trip); shape[1] = v_int(len);
+    for (int i = 1; i < rank; i++) shape[i + 1] = v_int(dim[i]);
+    Value arg[2] = { v, v_list(rank + 1, shape, false) };
+    return builtin_call(builtin_find("reshape"), 2, arg, (const char *[2]){ NULL, NULL }, at);
+}
+
+static Value range_context(Scope *s, Ast *e, int32_t *trip)
+{
+    Value a = eval(s, e->a), b = eval(s, e->b);
+    int64_t x, y;
+    if (a.kind == V_ERR || b.kind == V_ERR) return v_err();
+    if (!v_integer(a, &x) || !v_integer(b, &y)) { error_at(e->loc, "a range runs over whole numbers known when compiling"); return v_err(); }
+    if (y < x || y - x >= 1 << 30) { error_at(e->loc, "a level runs over at least one item, and this range has %lld", (long long)(y < x ? 0 : y - x + 1)); return v_err(); }
+    *trip = (int32_t)(y - x + 1);
+    return v_tensor(n_bin(OP_ADD, n_iota(I32, 1, trip, 0), n_iconst(I32, x)), 0);
+}
+
+/* Fills the context of one part; trip 0: there is no such part. */
+static bool context_part(Scope *s, Ast *st, int part, Context *c)
+{
+    c->n = st->n; c->trip = -1;
+    for (int i = 0; i < st->n; i++) {
+        Ast *e = st->list[i];
+        int32_t trip = 0;
+        int64_t n;
+        if (is_chunks(e)) {
+            Value v = eval(s, e->list[0]), k = eval(s, e->list[1]);
+            if (v.kind == V_ERR || k.kind == V_ERR) return false;
+            v = v_as_tensor(v, e->list[0]->loc);
+            if (!v_integer(k, &n) || n < 1) { error_at(e->list[1]->loc, "a chunk is a whole number of items, at least 1, known when compiling, not %s", v_show(k)); return false; }
+            if (v.kind == V_ERR) return false;
+            c->v[i] = chunk_part(v, n, part, &trip, e->loc);
+        } else if (part) c->v[i] = v_none();
+        else if (e->kind == E_RANGE) c->v[i] = range_context(s, e, &trip);
+        else {
+            c->v[i] = v_as_tensor(eval(s, e), e->loc);
+            if (c->v[i].kind == V_ERR || !context_length(c->v[i], &trip, e->loc)) return false;
+        }
+        if (c->v[i].kind == V_ERR) return false;
+        if (c->trip >= 0 && trip != c->trip && !part) { error_at(e->loc, "the level's contexts have %d and %d items", c->trip, trip); return false; }
+        c->trip = c->trip < 0 || trip < c->trip ? trip : c->trip;
+    }
+    return true;
+}
+
+/* ---- the loop */
+
+/* Nodes that the body needs and that do not depend on the frame. */
+static void find_captures(Frame *f, Node *x, Nodes *cap, NodeSet *seen)
+{
+    Nodes stack = { 0 };
+    PUSH(stack, x);
+    while (stack.n) {
+        Node *top = stack.at[--stack.n];
+        bool known = false;
+        if (!(node_frames(top) & f->bit)) {
+            for (int i = 0; i < cap->n && !known; i++) known = cap->at[i] == top;
+            if (!known && top->op != OP_CONST) PUSH(*cap, top);
+            continue;
+        }
+        if (!nodeset_add(seen, top)) continue;
+        for (int i = 0; i < top->nin; i++) PUSH(stack, top->in[i]);
+    }
+}
+
+typedef struct { Value v; Node *out; int stack; } Emitted;
+
+/* Puts the loop's item axis, first in a stacked result, behind the map axes. */
+static Value unstack(Node *x, uint16_t set)
+{
+    int k = 0;
+    int8_t map[MAXDIM];
+    for (int i = 0; i < MAXDIM; i++) k += set >> i & 1;
+    for (int i = 0; i < x->rank; i++) map[i] = (int8_t)(i < k ? i + 1 : i == k ? 0 : i);
+    return v_tensor(n_perm(x, map), set);
+}
+
+static void close_loop(Frame *f, int nemit, Emitted *emit)
+{
+    Nodes cut = { 0 }, res = { 0 }, cap = { 0 }, operand = { 0 };
+    NodeSet seen = { 0 };
+    VEC(uint8_t) fk = { 0 }, rk = { 0 };
+    PUSH(cut, f->index); PUSH(fk, K_INDEX);
+    for (int i = 0; i < f->carry.n; i++) {
+        Var *v = f->carry.at[i];
+        PUSH(cut, v->in); PUSH(fk, K_CARRY); PUSH(operand, v->start);
+        PUSH(res, v->cur.node); PUSH(rk, K_CARRY);
+    }
+    for (int i = 0; i < nemit; i++) {
+        if (!(node_frames(emit[i].v.node) & f->bit)) continue;
+        emit[i].stack = res.n;
+        PUSH(res, emit[i].v.node); PUSH(rk, K_STACK);
+    }
+    for (int i = 0; i < f->item.n; i++) { PUSH(cut, f->item.at[i].formal); PUSH(fk, K_ITEM); PUSH(operand, f->item.at[i].operand); }
+    for (int i = 0; i < res.n; i++) find_captures(f, res.at[i], &cap, &seen);
+    for (int i = 0; i < cap.n; i++) { PUSH(cut, cap.at[i]); PUSH(fk, K_CAPTURE); }
+    Node **outside;
+    Region *r, *none;
+    int n = region_close2(res.n, res.at, NULL, cut.n, cut.at, &outside, &r, &none);
+    for (int i = cut.n - cap.n; i < n; i++) PUSH(operand, outside[i]);
+    for (int i = 0; i < fk.n; i++) r->fkind[i] = fk.at[i];
+    for (int i = 0; i < rk.n; i++) r->rkind[i] = rk.at[i];
+    Node *loop = n_loop(f->trip, false, r, operand.n, operand.at);
+    for (int i = 0; i < nemit; i++) if (emit[i].stack >= 0) emit[i].out = n_out(loop, emit[i].stack);
+    for (int i = 0; i < f->carry.n; i++) f->carry.at[i]->final = n_out(loop, i);
+}
+
+/* ---- one run of the body over a part of the context */
+
+static void open_frame(Frame *f, Context *c)
+{
+    f->trip = c->trip;
+    f->item.n = 0;
+    f->index = formal_new(I32, 0, NULL);
+    memo_set(f->index, f->mask);
+    f->index64 = n_bin(OP_ADD, n_cast(f->index, I64), n_iconst(I64, c->offset));
+    for (int i = 0; i < f->carry.n; i++) { f->carry.at[i]->in = NULL; }
+}
+
+static void item_draws(int axis, int32_t trip)
+{
+    Value item = v_tensor(draws.item, draws.item_axes), n;
+    int32_t t = trip;
+    n = v_raise_axis(v_tensor(n_iota(I64, 1, &t, 0), 0), axis);
+    item = v_binary('+', v_binary('*', item, v_int(trip), (Loc){ 0 }), n, (Loc){ 0 });
+    draws.item = item.node; draws.item_axes = item.axes;
+}
+
+static bool run_part(Lvl *l, Ast *st, Context *c, bool first, ValueList *pieces)
+{
+    Frame *f = l->frame;
+    Scope *s = scope_new(l->outer, st->loc);
+    DrawContext draw = draws;
+    int errors = error_count();
+    int ax = axis_push(c->trip);
+    l->axis = ax; l->offset = c->offset;
+    if (f) { f->axis = ax; open_frame(f, c); el.frame = f; }
+    l->body = l->decl = s; l->nemit = 0;
+    if (f && first) {
+        axis_pop();                                       /* births see the outside, not the item */
+        declare_body(l, s, st->body, st->nbody);
+        axis_push(c->trip);
+        for (int i = 0; i < f->carry.n; i++) if (f->carry.at[i]->learn || f->carry.at[i]->st->kind == ST_STATE) set_clauses(f->carry.at[i], l);
+        l->names = s->first;
+    } else if (f) s->first = l->names;
+    item_draws(ax, c->trip);
+    l->decl = s;
+    for (int i = 0; f && i < f->carry.n; i++) if (!f->carry.at[i]->in) carry_open(f, f->carry.at[i]);
+    for (int i = 0, n = f ? f->carry.n : 0; i < n; i++) block_open(l, f->carry.at[i]);
+    Scope *items = l->body = scope_new(s, st->loc);       /* the items' names hide nothing of the states' scope */
+    for (int i = 0; i < c->n; i++) {
+        Value x = v_raise_axis(c->v[i], ax);
+        bind_names(items, &st->names[st->nnames == c->n ? i : 0], 1, false, x, st->loc);
+    }
+    el.lvl = l;
+    bool done = false;
+    exec(items, st->body, st->nbody, &done);
+    el.lvl = l->parent;
+    draws = draw;
+    if (error_count() > errors) { axis_pop(); if (f) el.frame = f->parent; return false; }
+    Emitted *emit = NEWN(Emitted, l->nemit + 1);
+    for (int i = 0; i < l->nemit; i++) {
+        Value v = v_as_tensor(l->emit[i], l->emit[i].loc);
+        if (v.kind != V_TENSOR) { axis_pop(); if (f) el.frame = f->parent; return false; }
+        if (f && (node_frames(v.node) & f->bit)) v = import_frames(v, f->mask);
+        emit[i] = (Emitted){ v, NULL, -1 };
+    }
+    if (f) close_loop(f, l->nemit, emit);
+    Value *out = NEWN(Value, l->nemit + 1);
+    for (int i = 0; i < l->nemit; i++) {
+        if (emit[i].stack >= 0) out[i] = unstack(emit[i].out, emit[i].v.axes);
+        else out[i] = v_lower_axis(emit[i].v, ax);
+    }
+    axis_pop();
+    if (f) el.frame = f->parent;
+    Value piece = l->nemit == 1 ? out[0] : l->nemit ? v_list(l->nemit, out, true) : v_none();
+    PUSH(*pieces, piece);
+    for (int i = 0; f && i < f->carry.n; i++) f->carry.at[i]->start = f->carry.at[i]->final;
+    return true;
+}
+
+/* After the level its states are what they ended as. */
+static void end_states(Frame *f)
+{
+    for (int i = 0; i < f->carry.n; i++) {
+        Var *v = f->carry.at[i];
+        v->cur = v_tensor(n_mark(v->final, graph_uid()), f->state_axes);
+        v->cur.state = v->st;
+        v->frame = NULL;
+        v->is_frozen = false;
+    }
+}
+
+void stmt_level(Scope *s, Ast *st)
+{
+    Context c = { 0 };
+    scope_bind(s, st->name, v_err(), st->loc);             /* until it is done */
+    Lvl *l = NEW(Lvl);
+    *l = (Lvl){ .kind = L_LEVEL, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .outer = s, .ast = st, .g = v_err() };
+    l->path = arena_printf("%s.%s", el.inst ? el.inst->path : el.lvl && el.lvl->path ? el.lvl->path : "stream", st->name);
+    if (st->n > 16 || (st->nnames != st->n && st->n != 1)) { error_at(st->loc, "%d names for %d contexts", st->nnames, st->n); return; }
+    if (st->cl && !clauses_ok(st->cl, st->loc)) return;
+    if (!context_part(s, st, 0, &c)) return;
+    if (has_states(st->body, st->nbody)) {
+        Frame *f = NEW(Frame);
+        f->parent = el.frame;
+        f->bit = 1u << (el.frame ? el.frame->depth + 1 : 0);
+        f->depth = el.frame ? el.frame->depth + 1 : 0;
+        f->mask = f->bit | (el.frame ? el.frame->mask : 0);
+        f->state_axes = (uint16_t)((1u << axes.n) - 1);
+        for (Frame *p = el.frame; p; p = p->parent) f->state_axes &= (uint16_t)~(1u << p->axis);
+        if (f->depth > 20) { error_at(st->loc, "levels are nested too deeply"); return; }
+        l->frame = f;
+        if (st->cl && st->cl->truncate) {
+            Value t = eval(s, st->cl->truncate);
+            if (t.kind == V_ERR) return;
+            if (!v_integer(t, &f->truncate) || f->truncate < 1) { error_at(st->cl->truncate->loc, "truncate takes a whole number of items, at least 1, not %s", v_show(t)); return; }
+        }
+    }
+    for (int i = 0; i < st->nbody; i++) if (st->body[i]->kind == S_DEFAULT) l->dflt = st->body[i]->cl;
+    Context rest = { 0 };
+    if (l->frame) {
+        if (!context_part(s, st, 1, &rest)) return;
+        l->frame->total = (c.trip > 0 ? c.trip : 0) + (rest.trip > 0 ? rest.trip : 0);
+    }
+    ValueList pieces = { 0 };
+    bool ok = true, first = true;
+    for (int part = 0; part < 2 && ok; part++) {
+        int64_t before = c.offset + (part ? c.trip : 0);
+        if (part && !context_part(s, st, 1, &c)) return;
+        c.offset = part ? before : 0;
+        if (c.trip <= 0) continue;
+        for (int i = 0; i < c.n; i++) c.v[i] = frames_enter(c.v[i]);
+        ok = run_part(l, st, &c, first, &pieces);
+        first = false;
+    }
+    if (!ok) return;
+    if (l->frame) end_states(l->frame);
+    Value result = pieces.n == 1 ? pieces.at[0] : v_list(pieces.n, pieces.at, false);
+    scope_bind(s, st->name, result, st->loc);
+    l->npieces = pieces.n; l->pieces = pieces.at;
+    LevelRec *rec = NEW(LevelRec);
+    *rec = (LevelRec){ st->name, l, s->levels };
+    s->levels = rec;
+}
+
+/* level.M, and join(level) */
+
+Lvl *level_find(Scope *s, const char *name)
+{
+    for (; s; s = s->parent)
+        for (LevelRec *r = s->levels; r; r = r->next) if (r->name == name) return r->lvl;
+    return NULL;
+}
+
+Value level_state(Lvl *l, const char *name, Loc at)
+{
+    for (Binding *b = l->names; b; b = b->next)
+        if (b->name == name) return b->var ? b->var->cur : b->v;
+    error_at(at, "the level '%s' has no state '%s'", l->ast->name, name);
+    return v_err();
+}
+
+static Value join_piece(Value v, Loc at)
+{
+    int rank; int32_t dim[MAXDIM];
+    if (!v_shape(v, &rank, dim) || rank < 2) { error_at(at, "join() puts the pieces of a level over chunks end to end; this level emits %s", v_show(v)); return v_err(); }
+    Value *shape = NEWN(Value, rank);
+    shape[0] = v_int((int64_t)dim[0] * dim[1]);
+    for (int i = 2; i < rank; i++) shape[i - 1] = v_int(dim[i]);
+    Value arg[2] = { v, v_list(rank - 1, shape, false) };
+    return builtin_call(builtin_find("reshape"), 2, arg, (const char *[2]){ NULL, NULL }, at);
+}
+
+static Value join_all(int n, Value *piece, Loc at)
+{
+    Value *e = NEWN(Value, n + 1);
+    for (int i = 0; i < n; i++) { e[i] = join_piece(piece[i], at); if (e[i].kind == V_ERR) return v_err(); }
+    if (n == 1) return e[0];
+    Value arg[2] = { v_list(n, e, false), v_int(0) };
+    return builtin_call(builtin_find("concat"), 2, arg, (const char *[2]){ NULL, intern("axis") }, at);
+}
+
+Value call_join(Scope *s, Ast *e)
+{
+    Lvl *l = e->n == 1 && e->list[0]->kind == E_NAME ? level_find(s, e->list[0]->name) : NULL;
+    if (!l) { error_at(e->loc, "join(level) takes the name of a level above"); return v_err(); }
+    if (l->nemit <= 1) return join_all(l->npieces, l->pieces, e->loc);
+    Value *out = NEWN(Value, l->nemit + 1), *part = NEWN(Value, l->npieces + 1);
+    for (int k = 0; k < l->nemit; k++) {
+        for (int i = 0; i < l->npieces; i++) part[i] = l->pieces[i].elem[k];
+        out[k] = join_all(l->npieces, part, e->loc);
+    }
+    return v_list(l->nemit, out, true);
+}
+
+/* ---- past(e, n): e at this item and the n - 1 before it, oldest first, zeros before the first */
+
+Value call_past(Scope *s, Ast *e)
+{
+    Lvl *l = el.lvl;
+    int64_t n;
+    while (l && l->kind == L_RULE) l = l->parent;
+    if (!l || l->kind != L_LEVEL || e->n != 2) { error_at(e->loc, "past(e, n) stands in a level: e at this item and the n - 1 before it"); return v_err(); }
+    Value v = v_as_float(eval(s, e->list[0]), e->loc), k = eval(s, e->list[1]);
+    if (v.kind != V_TENSOR || k.kind == V_ERR) return v_err();
+    if (!v_integer(k, &n) || n < 1 || n > 1 << 24) { error_at(e->list[1]->loc, "past() looks back over a whole number of items, at least 1, not %s", v_show(k)); return v_err(); }
+    int ax = l->axis;
+    int32_t dim[MAXDIM];
+    int rank;
+    if (l->offset) { error_at(e->loc, "past() over chunks of which the last is shorter comes with the next release"); return v_err(); }
+    if (l->frame && (node_frames(v.node) & l->frame->bit)) { error_at(e->list[0]->loc, "past() of a value that depends on this level's states comes with the next release"); return v_err(); }
+    v_shape(v, &rank, dim);
+    uint16_t set = v.axes | (uint16_t)(1u << ax);
+    Node *x = v_full(v, set, rank, dim);
+    int at = axes_below(set, ax);
+    if (x->rank + 1 > MAXDIM) { error_at(e->loc, "too many axes"); return v_err(); }
+    int32_t pad[MAXDIM];
+    memcpy(pad, x->dim, sizeof pad);
+    pad[at] = (int32_t)n - 1;
+    if (n > 1) x = n_concat(2, (Node *[2]){ n_splat((Dt)x->dt, 0, x->rank, pad), x }, at);
+    Node *w = n_window(x, at, (int)n);                    /* [.., T, n, ..]: n stands behind T; it is the first logical axis */
+    int behind = 0;
+    for (int i = ax + 1; i < MAXDIM; i++) behind += set >> i & 1;
+    int8_t map[MAXDIM];
+    for (int i = 0; i < w->rank; i++) map[i] = (int8_t)(i <= at ? i : i <= at + behind ? i + 1 : i == at + behind + 1 ? at + 1 : i);
+    Value all = v_tensor(n_perm(w, map), set);
+    /* rows of the past are constants to this level's own objectives, this item's row is not */
+    Node *stopped = n_stop(all.node, l->tag);
+    if (n == 1) return all;
+    int32_t last[MAXDIM], start[MAXDIM] = { 0 }, step[MAXDIM], len[MAXDIM];
+    int axis = at + behind + 1;
+    for (int i = 0; i < w->rank; i++) { step[i] = 1; len[i] = last[i] = all.node->dim[i]; }
+    len[axis] = (int32_t)n - 1;
+    Node *old = n_slice(stopped, start, len, step);
+    len[axis] = 1; start[axis] = (int32_t)n - 1;
+    Node *now = n_slice(all.node, start, len, step);
+    return v_tensor(n_concat(2, (Node *[2]){ old, now }, axis), set);
+}
