@@ -11,8 +11,8 @@
 #include <time.h>
 
 typedef void (*Product)(const float *a, const float *b, float *c, float *scratch, int64_t tid, int64_t nthreads);
-typedef void (*Sgemm)(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda, const float *b,
-                      int ldb, float beta, float *c, int ldc);
+typedef void (*Sgemm)(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda,
+                      const float *b, int ldb, float beta, float *c, int ldc);
 typedef struct { int64_t m, n, k; bool ta, tb; char *name; ContractSpec s; double best, blas; } Shape;
 
 enum { MAXSHAPES = 128 };
@@ -142,7 +142,8 @@ static double rate(const Shape *x, void (*run)(const Shape *, void *, const Data
 static void measure(Shape *x, const Target *t, void *lib, void *sgemm)
 {
     size_t wants = (size_t)contract_scratch(t, &x->s);
-    Data d = { filled(x->m * x->k), filled(x->k * x->n), filled(x->m * x->n), wants ? filled((int64_t)wants / 4) : NULL };
+    Data d = { filled(x->m * x->k), filled(x->k * x->n), filled(x->m * x->n),
+               wants ? filled((int64_t)wants / 4) : NULL };
     void *f = jit_find(lib, x->name);
     for (int r = 0; r < 25; r++) {
         double mine = rate(x, run_nlc, f, &d), theirs = sgemm ? rate(x, run_blas, sgemm, &d) : 0;
@@ -184,13 +185,13 @@ int main(int argc, char **argv)
     printf("%d products compiled in %.0f ms\n", nshapes, 1e3 * (seconds() - start));
     void *sgemm = find_blas();
     double peak = peak_now(lib, &t, chains);
-    printf("CPU %s, %d-byte vectors, peak %.1f GFLOP/s\n\n     m    n    k form    nlc  of peak  OpenBLAS  nlc/OpenBLAS\n", t.cpu,
-           t.vbytes, peak);
+    printf("CPU %s, %d-byte vectors, peak %.1f GFLOP/s\n\n", t.cpu, t.vbytes, peak);
+    printf("     m    n    k form    nlc  of peak  OpenBLAS  nlc/OpenBLAS\n");
     for (int i = 0; i < nshapes; i++) {
         Shape *x = &shape[i];
         measure(x, &t, lib, sgemm);
-        printf("%6d %4d %4d  %c%c  %7.1f  %5.0f %%  ", (int)x->m, (int)x->n, (int)x->k, x->ta ? 't' : 'n', x->tb ? 't' : 'n',
-               x->best, 100 * x->best / peak);
+        printf("%6d %4d %4d  %c%c  %7.1f  %5.0f %%  ", (int)x->m, (int)x->n, (int)x->k, x->ta ? 't' : 'n',
+               x->tb ? 't' : 'n', x->best, 100 * x->best / peak);
         if (sgemm)
             printf("%8.1f  %12.2f\n", x->blas, x->best / x->blas);
         else

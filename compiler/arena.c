@@ -1,5 +1,5 @@
-/* arena.c: the memory of a compilation. Requires nothing; everything that is handed out is zeroed, aligned to 16 bytes and
-   lives until arena_free_all. Names are interned here, so that equal names are equal pointers. */
+/* arena.c: the memory of a compilation. Requires nothing; everything that is handed out is zeroed, aligned to 16 bytes
+   and lives until arena_free_all. Names are interned here, so that equal names are equal pointers. */
 #include "nlc.h"
 #include <limits.h>
 #include <stdarg.h>

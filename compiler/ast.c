@@ -1,7 +1,7 @@
 /* ast.c: making, printing and quoting trees.
 
-   Requires: trees as parse.y builds them.  Guarantees: ast_text of an expression, read again, is the same expression; ast_print
-   shows every field that is set. */
+   Requires: trees as parse.y builds them.  Guarantees: ast_text of an expression, read again, is the same expression;
+   ast_print shows every field that is set. */
 #include "ast.h"
 #include <stdlib.h>
 #include <string.h>
@@ -19,12 +19,12 @@ Ast *ast_new(AstKind kind, Loc loc)
 
 static const char *const kind_names[] = {
     [E_NUM] = "number", [E_STR] = "text", [E_NAME] = "name", [E_UN] = "unary", [E_BIN] = "binary", [E_CALL] = "call",
-    [E_ARG] = "argument", [E_PAIR] = "pair", [E_INDEX] = "index", [E_SLICE] = "slice", [E_NEWAX] = "new", [E_FIELD] = "field",
-    [E_LIST] = "list", [E_TUPLE] = "tuple", [E_FOR] = "comprehension", [E_RANGE] = "range", [E_KEY] = "key", [E_WHEN] = "when",
-    [E_WINDOW] = "window", [E_TYPE] = "type",
+    [E_ARG] = "argument", [E_PAIR] = "pair", [E_INDEX] = "index", [E_SLICE] = "slice", [E_NEWAX] = "new",
+    [E_FIELD] = "field", [E_LIST] = "list", [E_TUPLE] = "tuple", [E_FOR] = "comprehension", [E_RANGE] = "range",
+    [E_KEY] = "key", [E_WHEN] = "when", [E_WINDOW] = "window", [E_TYPE] = "type",
     [S_BIND] = "bind", [S_MOVE] = "move", [S_LEARN] = "learn", [S_STATE] = "state", [S_DEFAULT] = "default",
-    [S_MINIMIZE] = "minimize", [S_EMIT] = "emit", [S_REPORT] = "report", [S_IF] = "if", [S_FOR] = "for", [S_LEVEL] = "level",
-    [S_EVERY] = "every", [S_EVENT] = "event", [S_EXPR] = "expression",
+    [S_MINIMIZE] = "minimize", [S_EMIT] = "emit", [S_REPORT] = "report", [S_IF] = "if", [S_FOR] = "for",
+    [S_LEVEL] = "level", [S_EVERY] = "every", [S_EVENT] = "event", [S_EXPR] = "expression",
     [D_FILE] = "file", [D_USE] = "use", [D_CONST] = "const", [D_FN] = "fn", [D_BLOCK] = "block", [D_RULE] = "rule",
     [D_STREAM] = "stream", [D_MODEL] = "model", [D_SCHEDULE] = "schedule", [P_PARAM] = "param",
     [S_TRAIN] = "train", [S_TEST] = "test", [S_TICK] = "tick", [S_TABLE] = "table", [S_REPEAT] = "repeat",
@@ -38,7 +38,10 @@ typedef struct {
     int level;
 } Operator;
 
-enum { LV_FOR = 1, LV_WHEN, LV_RANGE, LV_OR, LV_AND, LV_NOT, LV_COMPARE, LV_SUM, LV_PRODUCT, LV_MATRIX, LV_MINUS, LV_POWER, LV_KEY, LV_OPERAND };
+enum {
+    LV_FOR = 1, LV_WHEN, LV_RANGE, LV_OR, LV_AND, LV_NOT, LV_COMPARE, LV_SUM, LV_PRODUCT, LV_MATRIX, LV_MINUS, LV_POWER,
+    LV_KEY, LV_OPERAND
+};
 
 static const Operator operators[] = {
     { '|', " or ", LV_OR }, { '&', " and ", LV_AND },
@@ -191,7 +194,13 @@ static void write_plain(Text *t, const Ast *a)
     case E_FIELD: write_expr(t, a->a, LV_OPERAND); add(t, "."); add(t, a->name); break;
     case E_LIST:
     case E_TUPLE: write_bracketed(t, a); break;
-    case E_FOR:   write_expr(t, a->a, 0); add(t, " for "); write_names(t, a); add(t, " in "); write_expr(t, a->b, 0); break;
+    case E_FOR:
+        write_expr(t, a->a, 0);
+        add(t, " for ");
+        write_names(t, a);
+        add(t, " in ");
+        write_expr(t, a->b, 0);
+        break;
     case E_RANGE: write_between(t, a, "..", LV_OR, LV_OR); break;
     case E_KEY:   write_between(t, a, " key ", LV_KEY, LV_OPERAND); break;
     case E_WHEN:  write_between(t, a, " when ", LV_WHEN, LV_RANGE); break;

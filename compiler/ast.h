@@ -103,7 +103,7 @@ struct Ast {
     Clauses *cl;
     SchedClauses *sc;
     int file;                           /* D_FILE: its source */
-    int depth;                          /* of the tree below, 1 for a leaf; never more than AST_MAX_DEPTH: recursion is safe */
+    int depth;                          /* of the tree below, 1 for a leaf, at most AST_MAX_DEPTH: recursion is safe */
 };
 enum { AST_MAX_DEPTH = 400 };
 
@@ -118,7 +118,8 @@ typedef struct SourceFile {
     VEC(int) uses;                                    /* source indices, each once, in the order of the `use`s */
 } SourceFile;
 const SourceFile *source_file(int file);              /* NULL: no file that resolve has seen */
-Ast *find_definition(int file, const char *name, Loc at);   /* as seen from `file`; NULL if there is none. A name that two used files
-                                                         define is an error at `at` (line 0: silently the first). def->loc.file is its file. */
+/* The definition of a name as seen from `file`, NULL if there is none; def->loc.file is the file it stands in. A name that two
+   used files define is an error at `at` (line 0: silently the first). */
+Ast *find_definition(int file, const char *name, Loc at);
 void resolve_reset(void);                             /* forgets the files: before arena_free_all, or between tests */
 #endif

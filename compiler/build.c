@@ -1,7 +1,7 @@
 /* build.c: the actions of the grammar.
 
-   Requires: parts that were built here.  Does: makes the nodes of ast.h; says what a grammar cannot say well (a left side that is no
-   name, a clause that stands twice or in the wrong statement).
+   Requires: parts that were built here.  Does: makes the nodes of ast.h; says what a grammar cannot say well (a left
+   side that is no name, a clause that stands twice or in the wrong statement).
    Guarantees: no tree deeper than AST_MAX_DEPTH; what is too deep is cut off, with one message a file. */
 #include "build.h"
 #include <errno.h>
@@ -46,7 +46,8 @@ static int depth_of_clauses(const Clauses *c)
 static int depth_of_sched(const SchedClauses *c)
 {
     if (!c) return 0;
-    return max(depth_of(c->batch), max(depth_of(c->count), max(depth_of(c->until), depth_of_list(c->learning, c->nlearning))));
+    int d = max(depth_of(c->batch), max(depth_of(c->count), depth_of(c->until)));
+    return max(d, depth_of_list(c->learning, c->nlearning));
 }
 
 /* Every constructor ends here. */
@@ -261,14 +262,16 @@ Ast *build_for(Loc at, Ast *e, Ast *target, Ast *list)
 static void reject_named(const AstVec *elements)
 {
     for (int i = 0; i < elements->n; i++)
-        if (elements->at[i]->kind == E_ARG) error_at(elements->at[i]->loc, "only a call has named arguments; to compare, write '=='");
+        if (elements->at[i]->kind == E_ARG)
+            error_at(elements->at[i]->loc, "only a call has named arguments; to compare, write '=='");
 }
 
 Ast *build_bracketed(Loc at, const AstVec *elements)
 {
     reject_named(elements);
     for (int i = 0; i < elements->n; i++)
-        if (elements->at[i]->kind == E_PAIR) error_at(elements->at[i]->loc, "a list has no keys; pairs 'key: value' stand in ( )");
+        if (elements->at[i]->kind == E_PAIR)
+            error_at(elements->at[i]->loc, "a list has no keys; pairs 'key: value' stand in ( )");
     return build_list(E_LIST, at, elements);
 }
 
@@ -438,14 +441,19 @@ Ast *build_level(Loc at, const Token *name, Ast *target, Ast *context, Clauses *
     set_target(r, target);
     r->cl = cl;
     set_body(r, body);
-    if (!target->tuple || target->nnames == 1) set_list(r, one(context));
-    else if (context->kind == E_TUPLE && context->n == target->nnames) r->list = context->list, r->n = context->n;
-    else {
-        error_at(context->loc, "%d names before 'in' need %d sequences in parentheses after it", target->nnames, target->nnames);
-        set_list(r, one(context));
+    int n = target->nnames;
+    bool several = target->tuple && n > 1;
+    bool fits = context->kind == E_TUPLE && context->n == n;
+    set_list(r, one(context));
+    if (several && fits) {
+        r->list = context->list;
+        r->n = n;
+    } else if (several) {
+        error_at(context->loc, "%d names before 'in' need %d sequences in parentheses after it", n, n);
     }
     if (target->nnames > 1 && !target->tuple) error_at(target->loc, "several names before 'in' stand in parentheses");
-    check_clauses(cl, at, CAN_KEEP | CAN_TRUNCATE, "a level", "its states have it: write 'default ...' in the body, or put it on a state");
+    check_clauses(cl, at, CAN_KEEP | CAN_TRUNCATE, "a level",
+                  "its states have it: write 'default ...' in the body, or put it on a state");
     return built(r);
 }
 
@@ -476,8 +484,10 @@ static void reject_at(const AstVec *params)
 
 static void reject_types(const AstVec *params, const char *what)
 {
-    for (int i = 0; params && i < params->n; i++)
-        if (params->at[i]->type) error_at(params->at[i]->type->loc, "a parameter of a %s has no shape; its inputs do", what);
+    for (int i = 0; params && i < params->n; i++) {
+        const Ast *type = params->at[i]->type;
+        if (type) error_at(type->loc, "a parameter of a %s has no shape; its inputs do", what);
+    }
 }
 
 static void reject_values(const AstVec *params, const char *what)
@@ -547,7 +557,8 @@ Ast *build_stream_from(Loc at, const AstVec *fields, Ast *source)
     return r;
 }
 
-Ast *build_stream(Loc at, const Token *name, const AstVec *params, Ast *from, Ast *value, const AstVec *outputs, const AstVec *body)
+Ast *build_stream(Loc at, const Token *name, const AstVec *params, Ast *from, Ast *value, const AstVec *outputs,
+                  const AstVec *body)
 {
     Ast *r = build_named(D_STREAM, at, name);
     set_params(r, params);

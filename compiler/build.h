@@ -1,4 +1,5 @@
-/* build.h: one constructor for every rule of the grammar (build.c). Each takes the parts that the rule names, in its order. */
+/* build.h: one constructor for every rule of the grammar (build.c). Each takes the parts that the rule names, in its
+   order. */
 #ifndef BUILD_H
 #define BUILD_H
 #include "parse.h"
@@ -50,7 +51,8 @@ Ast *build_block(Loc at, const Token *name, const AstVec *params, const AstVec *
 Ast *build_rule(Loc at, const Token *name, const AstVec *params, const AstVec *tensors, const AstVec *body);
 Ast *build_model(Loc at, const Token *name, const AstVec *params, const AstVec *fields, const AstVec *body);
 Ast *build_stream_from(Loc at, const AstVec *fields, Ast *source);
-Ast *build_stream(Loc at, const Token *name, const AstVec *params, Ast *from, Ast *value, const AstVec *outputs, const AstVec *body);
+Ast *build_stream(Loc at, const Token *name, const AstVec *params, Ast *from, Ast *value, const AstVec *outputs,
+                  const AstVec *body);
 
 Ast *build_train(AstKind kind, Loc at, Ast *models, Ast *stream, SchedClauses *sc);
 Ast *build_table(Loc at, Ast *e, SchedClauses *sc);

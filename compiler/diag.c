@@ -1,8 +1,8 @@
 /* diag.c: source texts, places and messages.
 
    Requires: nothing.  Does: keeps the sources of a run with a table of their lines; collects messages.
-   Guarantees: diag_flush prints every message once, in source order, with its line and a caret under the place; the text of a
-   source never reaches the terminal with control characters or broken UTF-8 in it. */
+   Guarantees: diag_flush prints every message once, in source order, with its line and a caret under the place; the
+   text of a source never reaches the terminal with control characters or broken UTF-8 in it. */
 #define _POSIX_C_SOURCE 200809L
 #include "nlc.h"
 #include <ctype.h>
@@ -164,7 +164,9 @@ static size_t char_length(const char *s, size_t n)
     for (size_t i = 1; i < want; i++)
         if (((unsigned char)s[i] & 0xc0) != 0x80) return 0;
     unsigned char d = want > 1 ? (unsigned char)s[1] : 0;
-    if ((c == 0xe0 && d < 0xa0) || (c == 0xed && d >= 0xa0) || (c == 0xf0 && d < 0x90) || (c == 0xf4 && d >= 0x90)) return 0;
+    bool too_long = (c == 0xe0 && d < 0xa0) || (c == 0xf0 && d < 0x90);
+    bool no_character = (c == 0xed && d >= 0xa0) || (c == 0xf4 && d >= 0x90);
+    if (too_long || no_character) return 0;
     return want;
 }
 
@@ -208,7 +210,6 @@ static VEC(Message) messages;
 static VEC(Message) notes;
 static int nerrors, quiet;
 static VEC(int) errors_before;          /* one for each diag_quiet(true): what was tried in silence is forgotten */
-static bool note_is_lost;               /* the message it belongs to was not kept */
 
 static const char *format(const char *fmt, va_list ap)
 {
@@ -224,7 +225,6 @@ static const char *format(const char *fmt, va_list ap)
 
 static void say(Severity severity, Loc at, const char *text)
 {
-    note_is_lost = false;
     Message m = { .severity = severity, .at = at, .text = text, .order = messages.n, .first_note = notes.n };
     PUSH(messages, m);
 }
@@ -232,10 +232,7 @@ static void say(Severity severity, Loc at, const char *text)
 void error_at(Loc at, const char *fmt, ...)
 {
     nerrors++;
-    if (quiet) {
-        note_is_lost = true;
-        return;
-    }
+    if (quiet) return;
     va_list ap;
     va_start(ap, fmt);
     say(SAY_ERROR, at, format(fmt, ap));
@@ -244,10 +241,7 @@ void error_at(Loc at, const char *fmt, ...)
 
 void warn_at(Loc at, const char *fmt, ...)
 {
-    if (quiet) {
-        note_is_lost = true;
-        return;
-    }
+    if (quiet) return;
     va_list ap;
     va_start(ap, fmt);
     say(SAY_WARNING, at, format(fmt, ap));
@@ -256,7 +250,7 @@ void warn_at(Loc at, const char *fmt, ...)
 
 void note_at(Loc at, const char *fmt, ...)
 {
-    if (quiet || note_is_lost || messages.n == 0) return;
+    if (quiet || messages.n == 0) return;
     va_list ap;
     va_start(ap, fmt);
     Message m = { .severity = SAY_NOTE, .at = at, .text = format(fmt, ap) };
@@ -288,7 +282,6 @@ void diag_reset(void)
     memset(&sources, 0, sizeof sources);
     memset(&errors_before, 0, sizeof errors_before);
     nerrors = quiet = 0;
-    note_is_lost = false;
 }
 
 /* ---- drawing */
@@ -317,7 +310,8 @@ static void draw_text(const char *text, size_t len, FILE *to)
     for (size_t i = 0; i < len;) {
         size_t l = char_length(text + i, len - i);
         unsigned char c = (unsigned char)text[i];
-        bool plain = l > 1 ? !(c == 0xc2 && (unsigned char)text[i + 1] < 0xa0) : l == 1 && (c == '\t' || (c >= ' ' && c != 0x7f));
+        bool plain = l == 1 && (c == '\t' || (c >= ' ' && c != 0x7f));
+        if (l > 1) plain = !(c == 0xc2 && (unsigned char)text[i + 1] < 0xa0);
         if (plain) fwrite(text + i, 1, l, to);
         else fputc('?', to);
         i += l ? l : 1;
@@ -362,8 +356,10 @@ static void draw_place(const Pen *p, Loc at)
 static void draw(const Pen *p, const Message *m)
 {
     const char *plain = ink(p, "\033[0m"), *bold = ink(p, "\033[1m");
-    if (m->at.line) fprintf(p->to, "%s%s:%u:%u: ", bold, source_name(m->at.file), (unsigned)m->at.line, (unsigned)m->at.col);
-    else fprintf(p->to, "%snlc: ", bold);
+    const char *file = m->at.line ? source_name(m->at.file) : "nlc";
+    fprintf(p->to, "%s%s:", bold, file);
+    if (m->at.line) fprintf(p->to, "%u:%u:", (unsigned)m->at.line, (unsigned)m->at.col);
+    fputc(' ', p->to);
     fprintf(p->to, "%s%s:%s%s ", ink(p, severities[m->severity].colour), severities[m->severity].word, plain, bold);
     draw_text(m->text, strlen(m->text), p->to);
     fprintf(p->to, "%s\n", plain);
@@ -404,14 +400,14 @@ void diag_flush(FILE *to)
         for (int k = 0; k < m->nnotes; k++) draw(&p, &notes.at[m->first_note + k]);
     }
     messages.n = notes.n = 0;
-    note_is_lost = false;
 }
 
 /* ---- near names */
 
 #define LONGEST 64
 
-/* Edits (insert, remove, replace, swap two neighbours) that make a of b; letters of different case are half an edit. Twice the number. */
+/* Edits (insert, remove, replace, swap two neighbours) that make a of b; letters of different case are half an edit.
+   Twice the number. */
 static int distance(const char *a, const char *b)
 {
     int row[3][LONGEST + 1];
@@ -426,7 +422,8 @@ static int distance(const char *a, const char *b)
             int d = last[j - 1] + (a[i - 1] == b[j - 1] ? 0 : alike ? 1 : 2);
             if (last[j] + 2 < d) d = last[j] + 2;
             if (now[j - 1] + 2 < d) d = now[j - 1] + 2;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 2 < d) d = before[j - 2] + 2;
+            bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            if (swapped && before[j - 2] + 2 < d) d = before[j - 2] + 2;
             now[j] = d;
         }
         int *t = before;

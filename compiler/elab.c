@@ -254,8 +254,19 @@ static bool name_elsewhere(Ast *e)
     };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (!strcmp(words[i].name, e->name)) { error_at(e->loc, "'%s' has no value here; it has one %s", e->name, words[i].where); return true; }
+    Ast *rule = el.mode == M_INIT && el.lvl && el.lvl->kind == L_RULE ? el.lvl->rule->def : NULL;
+    if (rule && rule->inputs[1]->name == e->name) {
+        error_at(e->loc, "'%s' is known when '%s' is updated, and a rule's state is made before; let it start at zeros(%s)", e->name,
+                 rule->inputs[0]->name, rule->inputs[0]->name);
+        return true;
+    }
     for (Inst *in = el.inst; in; in = in->parent)
-        for (int i = 0; i < in->def->ninputs; i++)
+        for (int i = 0; i < in->def->ninputs; i++) {
+            if (in->def->inputs[i]->name == e->name) {
+                error_at(e->loc, "'%s' is known when an item is there, and states are made before", e->name);
+                note_at(in->def->inputs[i]->loc, "declared here");
+                return true;
+            }
             for (int k = 0; in->def->inputs[i]->type && k < in->def->inputs[i]->type->n; k++) {
                 Ast *d = in->def->inputs[i]->type->list[k];
                 if (d->kind != E_NAME || d->name != e->name) continue;
@@ -263,6 +274,7 @@ static bool name_elsewhere(Ast *e)
                 note_at(d->loc, "declared here");
                 return true;
             }
+        }
     return false;
 }
 
@@ -279,8 +291,8 @@ static Value eval_name(Scope *s, Ast *e)
     if (b) return v_def(closure_new(NULL, b, e->loc));
     if (name_elsewhere(e)) return v_err();
     const char *near = suggestion(s, e->name);
-    if (near) error_at(e->loc, "unknown name '%s'; did you mean '%s'?", e->name, near);
-    else error_at(e->loc, "unknown name '%s'", e->name);
+    if (near) error_at(e->loc, "'%s' has no value here; did you mean '%s'?", e->name, near);
+    else error_at(e->loc, "'%s' has no value here: what binds it stands below, or is not reached", e->name);
     return v_err();
 }
 
@@ -300,7 +312,8 @@ bool eval_flag(Scope *s, Ast *e, bool *known)
     double x = 0;
     *known = v_number(v, &x);
     if (!*known && v.kind != V_ERR)
-        error_at(e->loc, "a condition of `if` must be known when compiling, and this one is %s; use where(c, a, b)", v_show(v));
+        error_at(e->loc, "a condition of `if` must be known when compiling, and this one is %s%s", v_show(v),
+                 v.kind == V_TENSOR ? "; use where(c, a, b)" : "");
     return *known && x != 0;
 }
 
@@ -326,8 +339,9 @@ void bind_names(Scope *s, Ast **names, int n, bool tuple, Value v, Loc at)
         }
     }
     if (v.kind != V_LIST || v.n != n) {
-        if (v.kind == V_LIST) error_at(at, "%d names for %d values", n, v.n);
-        else if (v.kind != V_ERR) error_at(at, "%d names for one value, %s", n, v_show(v));
+        Loc all = loc_span(names[0]->loc, names[n - 1]->loc);
+        if (v.kind == V_LIST) error_at(all, "%d names for %d values", n, v.n);
+        else if (v.kind != V_ERR) error_at(all, "%d names for one value, %s", n, v_show(v));
         for (int i = 0; i < n; i++) scope_bind(s, names[i]->name, v_err(), names[i]->loc);
         return;
     }
@@ -346,8 +360,10 @@ bool bind_params(Scope *s, Ast *def, Closure *c)
     for (int i = 0; i < c->n; i++) {
         int k = -1;
         if (!c->argname[i]) {
-            if (pos < def->nparams) k = pos++;
-            else error_at(c->argloc[i], "'%s' takes %d argument%s; this is one more", def->name, def->nparams, def->nparams == 1 ? "" : "s");
+            if (pos < def->nparams) k = pos;
+            else if (pos == def->nparams)
+                error_at(c->argloc[i], "'%s' takes %d argument%s; this is one more", def->name, def->nparams, def->nparams == 1 ? "" : "s");
+            pos++;
         } else {
             for (int j = 0; j < def->nparams; j++) if (def->params[j]->name == c->argname[i]) k = j;
             if (k < 0 && def->kind == D_BLOCK) continue;      /* an initial value: inst_new takes it */
@@ -377,6 +393,14 @@ bool bind_params(Scope *s, Ast *def, Closure *c)
 }
 
 /* ---- expressions */
+
+/* Is there room for `more` map axes? */
+bool axes_fit(int more, Loc at)
+{
+    if (axes.n + more <= MAXDIM) return true;
+    error_at(at, "this is mapped over more than %d axes at once", MAXDIM);
+    return false;
+}
 
 static Value map_tuple(Value v, Value (*f)(Value, Loc), Loc at)
 {
@@ -455,6 +479,7 @@ static Value eval_for(Scope *s, Ast *e)
         int rank; int32_t dim[MAXDIM];
         v_shape(over, &rank, dim);
         if (!rank) { error_at(e->b->loc, "a scalar has no rows to go through"); return v_err(); }
+        if (!axes_fit(1, e->loc)) return v_err();
         int ax = axis_push(dim[0]);
         bind_names(in, e->names, e->nnames, e->tuple, v_raise_axis(over, ax), e->loc);
         Value v = v_as_tensor(eval(in, e->a), e->loc);
@@ -481,7 +506,10 @@ static Value eval_range(Scope *s, Ast *e)
     if (a.kind == V_ERR || b.kind == V_ERR) return v_err();
     if (!v_integer(a, &x)) { error_at(e->a->loc, "a range runs over whole numbers known when compiling, not %s", v_show(a)); return v_err(); }
     if (!v_integer(b, &y)) { error_at(e->b->loc, "a range runs over whole numbers known when compiling, not %s", v_show(b)); return v_err(); }
-    if (y - x >= 1000000) { error_at(e->loc, "a range of %lld numbers is more than this list can hold (1000000)", (long long)(y - x + 1)); return v_err(); }
+    if (y > x && (uint64_t)y - (uint64_t)x >= 1000000) {
+        error_at(e->loc, "a range of %llu numbers is too long; a list has at most 1000000", (unsigned long long)y - (unsigned long long)x + 1);
+        return v_err();
+    }
     int n = y < x ? 0 : (int)(y - x + 1);
     Value *v = NEWN(Value, n + 1);
     for (int i = 0; i < n; i++) v[i] = v_int(x + i);
@@ -573,7 +601,7 @@ static Value tuple_binary(int op, Value a, Value b, Loc at)
         frames_meet(2, v);
         return v_binary(op, v[0], v[1], at);
     }
-    if (op != '+' && op != '-' && op != '*' && op != '/') { error_at(at, "on instances and tuples there are +, - and * by a number only"); return v_err(); }
+    if (op != '+' && op != '-' && op != '*' && op != '/') { error_at(at, "instances and tuples take +, -, and * and / by a number only"); return v_err(); }
     if (la && lb && a.n != b.n) { error_at(at, "tuples of %d and %d tensors do not meet", a.n, b.n); return v_err(); }
     int n = la ? a.n : b.n;
     Value *e = NEWN(Value, n + 1);
@@ -588,7 +616,7 @@ static Value eval_binary(Scope *s, Ast *e)
     Value a = eval(s, e->a);
     Value b = eval(s, e->b);
     if (a.kind == V_ERR || b.kind == V_ERR) return v_err();
-    if (e->op == '+' && is_stream(a) && is_stream(b)) return stream_cat(a, b, e->loc);
+    if (e->op == '+' && (is_stream(a) || is_stream(b))) return stream_cat(a, b, e);
     return tuple_binary(e->op, a, b, e->loc);
 }
 
@@ -644,6 +672,7 @@ static Value call_matrix(Value m, Value x, Loc at)
     v_shape(x, &xr, xd);
     if (!xr) { error_at(at, "a matrix [%d, %d] is called with vectors, not with a scalar", dim[0], dim[1]); return v_err(); }
     int ax[MAXDIM];
+    if (!axes_fit(xr - 1, at)) return v_err();
     for (int i = 0; i < xr - 1; i++) { ax[i] = axis_push(xd[i]); x = v_raise_axis(x, ax[i]); }
     Value y = v_binary('@', m, x, at);
     for (int i = xr - 2; i >= 0; i--) { y = y.kind == V_ERR ? y : v_lower_axis(y, ax[i]); axis_pop(); }
@@ -825,7 +854,6 @@ Value exec(Scope *s, Ast **body, int n, bool *done)
         case S_LEARN: case S_STATE:
             if (el.lvl && el.lvl->kind == L_RULE) rule_declare(s, st);
             else if (el.lvl && el.lvl->kind == L_LEVEL && el.lvl->ast->body == body) break;
-            else if (!el.inst) error_at(st->loc, "a function has no state; write a block");
             break;
         case S_DEFAULT: break;
         case S_MINIMIZE: stmt_minimize(s, st); break;
@@ -846,7 +874,7 @@ Value exec(Scope *s, Ast **body, int n, bool *done)
             break;
         case S_EVENT: error_at(st->loc, "events come with the next release"); break;
         case S_EXPR: last = eval(s, st->a); break;
-        default: error_at(st->loc, "this statement stands in a schedule");
+        default: break;                                   /* resolve.c has seen to the others */
         }
     }
     return last;

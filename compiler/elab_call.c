@@ -18,29 +18,38 @@ static Dt type_dt(Ast *type, bool *ok)
 
 Dt elem_type(Ast *type, bool *ok) { return type_dt(type, ok); }
 
-/* Meets a declared dimension with a size: a free name is bound, anything else must be equal. */
-static bool meet_dim(Scope *s, Ast *d, int32_t size, Ast *what, Loc at)
+static const char *dims_text(int n, const int32_t *dim)
 {
+    const char *t = "[";
+    for (int i = 0; i < n; i++) t = arena_printf("%s%s%d", t, i ? ", " : "", (int)dim[i]);
+    return arena_printf("%s]", t);
+}
+
+/* Meets the declared dimension i of p with that of a shape: a free name is bound, anything else must be equal. */
+static bool meet_dim(Scope *s, Ast *p, int i, const int32_t *dim, const char *what, Loc at)
+{
+    Ast *d = p->type->list[i];
     Value v;
     int64_t k;
     if (d->kind == E_NAME && !scope_find(s, d->name, &v)) {
         Scope *top = s;
         while (top->parent) top = top->parent;
         Ast *def = find_definition(top->file, d->name, d->loc);
-        if (!def || def->kind != D_CONST) { scope_bind(s, d->name, v_int(size), d->loc); return true; }
+        if (!def || def->kind != D_CONST) { scope_bind(s, d->name, v_int(dim[i]), d->loc); return true; }
     }
     v = eval(s, d);
     if (v.kind == V_ERR) return false;
     if (!v_integer(v, &k)) { error_at(d->loc, "a dimension is a whole number, not %s", v_show(v)); return false; }
-    if (k == size) return true;
-    error_at(at, "'%s' is declared %s, with %s = %lld; this argument has %d there", what->name, ast_text(what->type), ast_text(d), (long long)k, size);
-    note_at(what->loc, "declared here");
+    if (k == dim[i]) return true;
+    const char *with = d->kind == E_NUM ? "" : arena_printf(", with %s = %lld", ast_text(d), (long long)k);
+    error_at(at, "'%s' is declared %s%s, and %s %s", p->name, ast_text(p->type), with, what, dims_text(p->type->n, dim));
+    note_at(p->loc, "declared here");
     return false;
 }
 
-bool meet_type(Scope *s, Ast *p, const int32_t *dim, Loc at)
+bool meet_type(Scope *s, Ast *p, const int32_t *dim, const char *what, Loc at)
 {
-    for (int i = 0; i < p->type->n; i++) if (!meet_dim(s, p->type->list[i], dim[i], p, at)) return false;
+    for (int i = 0; i < p->type->n; i++) if (!meet_dim(s, p, i, dim, what, at)) return false;
     return true;
 }
 
@@ -57,7 +66,7 @@ static bool take_input(Ast *p, Value *v, int *extra, Loc at)
     if (v->kind != V_TENSOR || !v_shape(*v, &rank, dim)) return false;
     *extra = rank - p->type->n;
     if (*extra >= 0) return true;
-    error_at(at, "'%s' is declared %s, of rank %d; this argument is %s", p->name, ast_text(p->type), p->type->n, v_dims(*v));
+    error_at(at, "'%s' is declared %s, and this argument is %s: %d ax%s too few", p->name, ast_text(p->type), v_show(*v), -*extra, *extra == -1 ? "is" : "es");
     note_at(p->loc, "declared here");
     return false;
 }
@@ -98,9 +107,9 @@ Value call_mapped(Ast *def, Scope *s, int n, Value *arg, Loc *argloc, Loc at, Va
                 error_at(argloc[i], "'%s' is mapped over the leading axes of its inputs, and they differ: %s and %s", def->name, v_dims(arg[who]), v_dims(arg[i]));
                 return v_err();
             }
-        if (!meet_type(s, in[i], dim + extra[i], argloc[i])) return v_err();
+        if (!meet_type(s, in[i], dim + extra[i], "this argument is", argloc[i])) return v_err();
     }
-    if (axes.n + most > MAXDIM) { error_at(at, "too many axes: at most %d", MAXDIM); return v_err(); }
+    if (!axes_fit(most, at)) return v_err();
     int ax[MAXDIM];
     for (int k = 0; k < most; k++) {
         ax[k] = axis_push(lead[k]);
@@ -166,7 +175,11 @@ static Value check_result(Scope *s, Ast *type, Value v, Ast *def, Loc at)
     int rank; int32_t dim[MAXDIM];
     if (v.kind == V_ERR || v.kind == V_NONE) return v;
     if (type->kind == E_TUPLE) {
-        if (v.kind != V_LIST || v.n != type->n) { error_at(at, "'%s' gives %d values, not %s", def->name, type->n, v_show(v)); return v_err(); }
+        if (v.kind != V_LIST || v.n != type->n) {
+            error_at(at, "'%s' is declared to give %d values, and gives %s", def->name, type->n, v_show(v));
+            note_at(type->loc, "declared here");
+            return v_err();
+        }
         Value *e = NEWN(Value, v.n + 1);
         for (int i = 0; i < v.n; i++) e[i] = check_result(s, type->list[i], v.elem[i], def, at);
         return v_list(v.n, e, true);

@@ -121,6 +121,7 @@ typedef struct Version {
     const char *key; Elabmodel *em;
     Entry *step, *finish;
     int64_t batch; bool train;
+    int errors;                  /* the count of errors when it was begun */
     VEC(Node *) acc;             /* f64[] sums; 0: items, 1: objective */
     VEC(Avg) avg;
     VEC(Report) report;
@@ -157,11 +158,12 @@ int   list_items(Value v, Value **items, Loc at);       /* ranges and lists as a
 Value eval_quiet(Scope *s, Ast *e);                     /* V_ERR without a message */
 const char *v_text(Value v);                            /* canonical text: labels and keys */
 Value v_call(Value f, int n, Value *arg, const char **name, Loc *argloc, Loc at, Scope *s);
+bool  axes_fit(int more, Loc at);
 bool  eval_flag(Scope *s, Ast *e, bool *known);         /* a condition known when compiling */
 
 /* elab_call.c: functions, blocks, mapped calls */
 Dt    elem_type(Ast *type, bool *ok);
-bool  meet_type(Scope *s, Ast *p, const int32_t *dim, Loc at);   /* binds dimension names or compares */
+bool  meet_type(Scope *s, Ast *p, const int32_t *dim, const char *what, Loc at);   /* binds dimension names or compares; what: "this argument is" */
 Value call_mapped(Ast *def, Scope *s, int n, Value *arg, Loc *argloc, Loc at, Value (*run)(Scope *, void *), void *data);
 Value call_fn(Closure *f, Loc at);
 Value call_inst(Inst *i, int n, Value *arg, const char **name, Loc *argloc, Loc at);
@@ -224,7 +226,7 @@ Value stream_value(Scope *s, Ast *e);                   /* `window`, `when`, mix
 Value stream_call(Closure *c, Loc at);
 Value stream_slice(Value s, Ast *ix, Scope *sc);
 bool  is_reader(const char *name);
-Value stream_cat(Value a, Value b, Loc at);
+Value stream_cat(Value a, Value b, Ast *sum);
 
 /* elab_sched.c */
 void  schedule_run(Scope *s, Ast **body, int n);

@@ -116,7 +116,7 @@ static bool rule_enter(Lvl *l, Closure *c, Var *w, int *extra, int *lead_before)
             *extra = 0;
             return false;
         }
-        if (!meet_type(dims, def->inputs[0], dim + *extra, c->at)) { *extra = 0; return false; }
+        if (!meet_type(dims, def->inputs[0], dim + *extra, arena_printf("'%s' is", w->st->path), c->at)) { *extra = 0; return false; }
         for (int k = 0; k < *extra; k++) axis_push(dim[k]);
         w->lead += *extra;
         raise_lead(&l->g, *extra);
@@ -249,18 +249,28 @@ static Var *rule_state(Scope *s, Ast *st, Ast *name, Lvl *l)
     return v;
 }
 
+static bool rule_can_have(Ast *st, Lvl *l)
+{
+    if (st->cl && (st->cl->keep || st->cl->mode || st->cl->when || st->cl->in || st->cl->from)) {
+        error_at(st->loc, "a rule's state takes `every` and `with` only");
+        return false;
+    }
+    if (!st->type && st->a && !st->drawn && st->a->kind == E_CALL) {
+        Value v = eval_quiet(l->init, st->a);
+        if (v.kind == V_DEF && v.clo->def && v.clo->def->kind == D_BLOCK) {
+            error_at(st->loc, "instances of blocks in rules come with the next release");
+            return false;
+        }
+    }
+    return true;
+}
+
 void rule_declare(Scope *s, Ast *st)
 {
     Lvl *l = el.lvl;
+    bool can = rule_can_have(st, l);
     for (int i = 0; i < st->nnames; i++) {
-        if (st->cl && (st->cl->keep || st->cl->mode || st->cl->when || st->cl->in || st->cl->from)) {
-            error_at(st->loc, "a rule's state takes `every` and `with` only");
-            return;
-        }
-        if (!st->type && st->a && !st->drawn && st->a->kind == E_CALL) {
-            Value v = eval_quiet(l->init, st->a);
-            if (v.kind == V_DEF && v.clo->def && v.clo->def->kind == D_BLOCK) { error_at(st->loc, "instances of blocks in rules come with the next release"); return; }
-        }
+        if (!can) { scope_bind(s, st->names[i]->name, v_err(), st->names[i]->loc); continue; }
         Var *v = rule_state(s, st, st->names[i], l);
         if (!v) { scope_bind(s, st->names[i]->name, v_err(), st->names[i]->loc); continue; }
         Loc at;
@@ -279,7 +289,6 @@ void stmt_every(Scope *s, Ast *st)
     Lvl *l = el.lvl;
     bool done = false;
     int64_t n;
-    if (!l || l->kind != L_RULE) { error_at(st->loc, "`every n { }` stands in a rule"); return; }
     Value v = eval(s, st->a);
     if (v.kind == V_ERR) return;
     if (!v_integer(v, &n) || n < 1) { error_at(st->a->loc, "a period is a whole number of at least 1, known when compiling, not %s", v_show(v)); return; }
@@ -350,18 +359,18 @@ static Vars named_elsewhere(Scope *s, Ast *st, Ast **body, int n)
     for (int i = 0; i < n; i++)
         if (body[i] != st && body[i]->kind == S_MINIMIZE && body[i]->b) {
             Value v = eval_quiet(s, body[i]->b);
+            diag_quiet(true);
             if (v.kind != V_ERR) wrt_add(v, body[i]->loc, &all.var, &all.n, &all.cap);
+            diag_quiet(false);
         }
     return all;
 }
 
-static Vars candidates(Scope *s, Ast *st, Lvl *l)
+/* What a minimize may move; false after a message. */
+static bool candidates(Scope *s, Ast *st, Lvl *l, Vars *out)
 {
     Vars c = { 0 };
-    if (st->b) {
-        wrt_add(eval(s, st->b), st->b->loc, &c.var, &c.n, &c.cap);
-        return c;
-    }
+    if (st->b) return wrt_add(eval(s, st->b), st->b->loc, &out->var, &out->n, &out->cap);
     Ast *def = l->kind == L_RULE ? l->rule->def : l->kind == L_LEVEL ? l->ast : el.em->root->def;
     Vars not = named_elsewhere(s, st, def->body, def->nbody);
     int n = l->kind == L_RULE ? l->own.n : l->kind == L_LEVEL ? el.inner.n : el.em->var.n;
@@ -372,7 +381,18 @@ static Vars candidates(Scope *s, Ast *st, Lvl *l)
         vec_grow((void **)&c.var, &c.cap, c.n, sizeof *c.var);
         c.var[c.n++] = v;
     }
-    return c;
+    *out = c;
+    return true;
+}
+
+/* Where messages about what an objective moves point: at its `wrt`, or else at all of it. */
+static Loc objective_place(Ast *st) { return st->b ? st->b->loc : loc_span(st->a->loc, st->loc); }
+
+/* Says that an objective moves nothing; not where another error of this model may be the cause. */
+static void moves_nothing(Ast *st)
+{
+    if (!el.em->broken && error_count() == el.v->errors)
+        error_at(objective_place(st), "this objective depends on none of its level's states, so it would move nothing");
 }
 
 static void record_objective(Ast *st, Node *e, Vars *moved, Node **w, Node **g, int64_t tag)
@@ -468,10 +488,11 @@ static void move_states(Ast *st, Vars *moved, Node **g)
     int n = moved->n;
     Moved set = { n, moved->var, NEWN(Value, n + 1), NEWN(Value, n + 1), NEWN(Node *, n + 1) };
     Value *rule = NEWN(Value, n + 1), *t = NEWN(Value, n + 1);
+    bool ruled = true;
+    for (int i = 0; i < n; i++) ruled &= (rule[i] = var_rule(moved->var[i], st->loc)).kind != V_ERR;
+    if (!ruled) return;
     for (int i = 0; i < n; i++) {
         Var *v = moved->var[i];
-        rule[i] = var_rule(v, st->loc);
-        if (rule[i].kind == V_ERR) return;
         int64_t every = v->st->every;
         Node *count = next_count(v);
         bool flush = v->inner && v->st->kind == ST_LEARN;    /* what is left when the context ends is a last, shorter chunk */
@@ -520,11 +541,11 @@ static bool differentiate(Ast *st, Vars *c, Value e, Node *cot, int64_t tag, Var
             continue;
         }
         if (v->moved) {
-            error_at(st->loc, "'%s' is moved by two objectives", v->st->path);
+            error_at(objective_place(st), "'%s' is moved by two objectives", v->st->path);
             note_at(v->moved_at, "the other one");
             return false;
         }
-        v->moved = true; v->moved_at = st->loc;
+        v->moved = true; v->moved_at = objective_place(st);
         (*wrt)[moved->n] = w[i]; (*grad)[moved->n] = g[i];
         vec_grow((void **)&moved->var, &moved->cap, moved->n, sizeof *moved->var);
         moved->var[moved->n++] = v;
@@ -538,7 +559,7 @@ static Node *as_f64(Node *n) { return n_cast(n, F64); }
 static void add_loss(Value e)
 {
     Version *v = el.v;
-    v->loss = v->nminimize++ ? v_binary('+', v->loss, e, e.loc) : e;
+    v->loss = v->nminimize++ && v->loss.kind != V_ERR ? v_binary('+', v->loss, e, e.loc) : v->nminimize > 1 ? v->loss : e;
     Node *sum;
     if (e.axes & 1) sum = n_sum(n_bin(OP_MUL, as_f64(e.node), as_f64(v->mask.node)), 1);
     else sum = v->batched ? n_bin(OP_MUL, as_f64(e.node), as_f64(v->count)) : as_f64(e.node);
@@ -557,9 +578,10 @@ static bool scalar_objective(Ast *st, Value e)
 static void minimize_model(Scope *s, Ast *st, Value e)
 {
     Version *v = el.v;
-    if (e.axes & ~1u) { error_at(st->loc, "`minimize` stands in a block that is called once an item, not mapped over rows"); return; }
+    if (e.axes & ~1u) { error_at(objective_place(st), "`minimize` stands in a block that is called once an item, not mapped over rows"); return; }
     add_loss(e);
-    Vars c = candidates(s, st, el.lvl), moving = { 0 }, moved = { 0 };
+    Vars c = { 0 }, moving = { 0 }, moved = { 0 };
+    if (!candidates(s, st, el.lvl, &c)) return;
     for (int i = 0; i < c.n; i++)
         if (c.var[i]->moves) { vec_grow((void **)&moving.var, &moving.cap, moving.n, sizeof *moving.var); moving.var[moving.n++] = c.var[i]; }
     if (!v->train && !moving.n) return;
@@ -567,7 +589,7 @@ static void minimize_model(Scope *s, Ast *st, Value e)
     Node **w, **g;
     if (!differentiate(st, &moving, e, cot, el.lvl->tag, &moved, &w, &g)) return;
     if (!moved.n) {
-        if (v->train) error_at(st->loc, "this objective depends on none of its level's states");
+        if (v->train) moves_nothing(st);
         return;
     }
     Node *total = e.axes & 1 ? n_sum(n_bin(OP_MUL, e.node, cot), 1) : e.node;
@@ -583,20 +605,24 @@ static void minimize_inner(Scope *s, Ast *st, Value e)
     uint16_t own = el.lvl->kind == L_LEVEL ? el.lvl->frame ? el.lvl->frame->state_axes : 0 : (uint16_t)~0u;
     if (el.lvl->kind == L_LEVEL && el.lvl->frame) e = frames_enter(e);
     if (e.axes & ~own) { error_at(st->loc, "this objective is mapped over rows; an item of the level has one objective"); return; }
-    Vars c = candidates(s, st, el.lvl), moved = { 0 };
+    Vars c = { 0 }, moved = { 0 };
+    if (!candidates(s, st, el.lvl, &c)) return;
     Node **w, **g, *cot = n_splat((Dt)e.node->dt, 1, e.node->rank, e.node->dim);
     if (!differentiate(st, &c, e, cot, el.lvl->tag, &moved, &w, &g)) return;
-    if (!moved.n) { error_at(st->loc, "this objective depends on none of its level's states"); return; }
+    if (!moved.n) { moves_nothing(st); return; }
     move_states(st, &moved, g);
 }
 
 void stmt_minimize(Scope *s, Ast *st)
 {
     Value e = eval(s, st->a);
-    if (e.kind == V_ERR) return;
     if (!el.lvl || (el.lvl->kind != L_LEVEL && (el.mode != M_STEP || (el.lvl->kind != L_MODEL && el.lvl->kind != L_RULE)))) { error_at(st->loc, "`minimize` stands in a level, a model or a rule"); return; }
-    e = v_as_float(e, st->a->loc);
-    if (e.kind != V_TENSOR || !scalar_objective(st, e)) return;
+    if (e.kind != V_ERR) e = v_as_float(e, st->a->loc);
+    if (e.kind != V_TENSOR || !scalar_objective(st, e)) {      /* its value keeps quiet from here on */
+        if (st->name) scope_bind(s, st->name, v_err(), st->loc);
+        if (el.v) { el.v->nminimize++; el.v->loss = v_err(); }
+        return;
+    }
     if (st->name) scope_bind(s, st->name, e, st->loc);
     if (el.lvl->kind == L_MODEL) minimize_model(s, st, e);
     else minimize_inner(s, st, e);
@@ -629,16 +655,17 @@ static bool may_move(Var *v, Ast *st)
         for (int i = 0; i < l->own.n; i++)
             if (l->own.at[i] == v) {
                 if (!v->learn) return true;
-                error_at(st->loc, "'%s' is learned: `minimize` moves it; `<-` moves what is declared with `state`", v->name);
+                error_at(st->b->loc, "'%s' is learned: `minimize` moves it; `<-` moves what is declared with `state`", v->name);
+                note_at(v->st->loc, "declared here");
                 return false;
             }
-        error_at(st->loc, "'%s' belongs to another level, which alone moves it", v->st->path);
+        error_at(st->b->loc, "'%s' belongs to another level, which alone moves it", v->st->path);
         return false;
     }
-    if (v->inner && (!l || l->kind != L_LEVEL || v->lvl != l)) { error_at(st->loc, "'%s' belongs to another level, which alone moves it", v->st->path); return false; }
-    if (!v->inner && l && l->kind == L_LEVEL) { error_at(st->loc, "'%s' belongs to an outer level, which alone moves it", v->st->path); note_at(v->st->loc, "declared here"); return false; }
+    if (v->inner && (!l || l->kind != L_LEVEL || v->lvl != l)) { error_at(st->b->loc, "'%s' belongs to another level, which alone moves it", v->st->path); return false; }
+    if (!v->inner && l && l->kind == L_LEVEL) { error_at(st->b->loc, "'%s' belongs to an outer level, which alone moves it", v->st->path); note_at(v->st->loc, "declared here"); return false; }
     if (v->st->kind == ST_STATE && l && (l->kind == L_MODEL || l->kind == L_LEVEL)) return true;
-    error_at(st->loc, "'%s' is learned: `minimize` moves it; `<-` moves what is declared with `state`", v->st->path);
+    error_at(st->b->loc, "'%s' is learned: `minimize` moves it; `<-` moves what is declared with `state`", v->st->path);
     note_at(v->st->loc, "declared here");
     return false;
 }

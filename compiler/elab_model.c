@@ -134,15 +134,15 @@ static bool bind_fields(Version *v, Scope *call, Stream *s, int *from, Loc at)
         from[k] = f;
         if (!p->type) { error_at(p->loc, "the field '%s' needs a shape: %s : [n]", p->name, p->name); ok = false; continue; }
         if (fd->rank != p->type->n) {
-            error_at(at, "the field '%s' of '%s' is declared %s, and the stream '%s' gives rank %d", p->name, def->name, ast_text(p->type), s->name, fd->rank);
+            error_at(at, "the field '%s' of '%s' is declared %s, and the stream '%s' gives a %s", p->name, def->name, ast_text(p->type), s->name,
+                     fd->rank ? arena_printf("tensor of %d ax%s", fd->rank, fd->rank == 1 ? "is" : "es") : "scalar");
             note_at(p->loc, "declared here");
             ok = false;
             continue;
         }
-        if (!meet_type(call, p, fd->dim, at)) { ok = false; continue; }
+        if (!meet_type(call, p, fd->dim, arena_printf("the stream '%s' gives", s->name), at)) { ok = false; continue; }
         int32_t dim[MAXDIM] = { (int32_t)v->batch };
         memcpy(dim + 1, fd->dim, (size_t)fd->rank * sizeof *dim);
-        if (fd->rank + 1 > MAXDIM) { error_at(p->loc, "too many axes"); return false; }
         Value x = v_tensor(entry_in(v, B_FIELD, k, fd->dt, fd->rank + 1, dim), 1);
         bool tok;
         Dt dt = elem_type(p->type, &tok);
@@ -275,7 +275,6 @@ static void report_mean(Scope *s, Report *r)
 
 void stmt_report(Scope *s, Ast *st)
 {
-    if (el.mode != M_STEP || !el.lvl || el.lvl->kind != L_MODEL) { error_at(st->loc, "`report` stands in a model or a block that it calls"); return; }
     for (int i = 0; i < st->n; i++) {
         Ast *a = st->list[i];
         Report r = { .ast = a->a, .at = a->loc, .scope = s };
@@ -321,7 +320,7 @@ static void version_finish(Version *v, const char *name)
         x = v_as_tensor(x, r->at);
         if (x.kind != V_TENSOR) continue;
         Node **order;
-        bool clean = x.node->rank == 0;
+        bool clean = x.axes || x.node->rank == 0;
         if (!clean) error_at(r->ast->loc, "a report with avg() is one number, and this is %s", v_show(x));
         for (int k = 0, m = graph_order(1, &x.node, &order); k < m && clean; k++)
             if (order[k]->op == OP_FORMAL && order[k] != acc) {
@@ -363,7 +362,8 @@ static void reset_draws(Inst *i)
     }
 }
 
-static void version_step(Version *v, Scope *call, Stream *s, int *from, const char *name, Loc at)
+/* The body for one batch; false if the stream's fields do not fit, which is no fault of the model. */
+static bool version_step(Version *v, Scope *call, Stream *s, int *from, Loc at)
 {
     Elabmodel *em = v->em;
     v->seed = entry_in(v, B_SEED, 0, I64, 0, NULL);
@@ -380,7 +380,7 @@ static void version_step(Version *v, Scope *call, Stream *s, int *from, const ch
     draws = (DrawContext){ .seed = v->seed, .step = step, .path = em->root->path };
     draws.item = v->batched ? n_iota(I64, 1, &(int32_t){ (int32_t)v->batch }, 0) : n_iconst(I64, 0);
     draws.item_axes = v->batched ? 1 : 0;
-    if (v->batched && !bind_fields(v, call, s, from, at)) return;
+    if (v->batched && !bind_fields(v, call, s, from, at)) return false;
     bool done = false;
     exec(call, em->root->def->body, em->root->def->nbody, &done);
     for (int i = 0, n = em->var.n; i < n; i++) {
@@ -390,7 +390,7 @@ static void version_step(Version *v, Scope *call, Stream *s, int *from, const ch
         var_set(c, v_tensor(n_bin(OP_ADD, var_value(c).node, n_iconst(I64, 1)), 0), at);
     }
     if (!v->acc.at[1]) v->acc.at[1] = n_const(F64, 0);
-    (void)name;
+    return true;
 }
 
 static Entry *version_close(Version *v, const char *name, Loc at)
@@ -428,7 +428,7 @@ static const char *version_key(Stream *s, int64_t batch, bool train, int nlearn,
 
 Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, int nlearn, Var **learn, Loc at, int *from)
 {
-    if (em->broken) return NULL;
+    if (!em->root || (em->broken && em->version.n)) return NULL;     /* a model that is declared wrongly: its body is looked at once */
     const char *key = version_key(s, batch, train, nlearn, learn);
     for (int i = 0; i < em->version.n; i++)
         if (!strcmp(em->version.at[i]->key, key)) {
@@ -443,7 +443,8 @@ Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, int nl
     struct El save = el;
     Axes keep_axes = axes;
     DrawContext keep_draws = draws;
-    int errors = error_count();
+    int errors = v->errors = error_count();
+    bool broken = em->broken;
     el.v = v; el.em = em; el.mode = M_STEP; el.lvl = &em->lvl; el.inst = em->root;
     axes.n = 0; el.frame = NULL; el.inner.n = 0;
     reset_vars(v, nlearn, learn);
@@ -451,15 +452,15 @@ Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, int nl
     Scope *call = scope_new(em->root->scope, at);
     em->root->call = call;
     const char *name = arena_printf("%s.%s.%lld.%d", em->m->name, train ? "train" : "test", (long long)batch, el.p->entry.n);
-    version_step(v, call, s, v->from, name, at);
-    if (error_count() == errors) v->step = version_close(v, name, at);
-    if (error_count() == errors) version_finish(v, name);
+    bool fits = version_step(v, call, s, v->from, at);
+    if (!broken && error_count() == errors) v->step = version_close(v, name, at);
+    if (!broken && error_count() == errors) version_finish(v, name);
     for (int i = 0; i < em->var.n; i++) em->var.at[i]->ever_moved |= em->var.at[i]->moved;
     el.mode = save.mode; el.v = save.v; el.em = save.em; el.lvl = save.lvl; el.inst = save.inst;
     axes = keep_axes; draws = keep_draws;
-    em->trained |= train;
+    em->trained |= train && fits;
     PUSH(em->version, v);
-    if (error_count() > errors) { em->broken = true; v->step = NULL; return NULL; }
+    if (broken || error_count() > errors) { em->broken |= fits; v->step = NULL; return NULL; }
     memcpy(from, v->from, sizeof v->from);
     return v;
 }

@@ -1,4 +1,5 @@
 /* elab_sched.c: the schedule. It is run when compiling: loops are unrolled, and what is left is a list of steps (program.h, Do). */
+#include <math.h>
 #include <string.h>
 #include "elab_int.h"
 
@@ -91,7 +92,7 @@ static int64_t whole(Scope *s, Ast *e, const char *what, int64_t least)
     int64_t n;
     double x;
     if (v.kind == V_ERR) return -1;
-    if (v_number(v, &x) && !v_integer(v, &n) && x == (double)(int64_t)x) return (int64_t)x;
+    if (v_number(v, &x) && !v_integer(v, &n) && fabs(x) < 9e15 && x == floor(x)) v = v_int((int64_t)x);
     if (v_integer(v, &n) && n >= least) return n;
     error_at(e->loc, "%s is a whole number of at least %lld, not %s", what, (long long)least, v_show(v));
     return -1;
@@ -200,7 +201,7 @@ static void train(Scope *s, Ast *st)
         int from[16] = { 0 };
         if (m[i]->em->root && !m[i]->em->root->def->ninputs && stream) { error_at(st->b->loc, "'%s' runs over (), without a stream", m[i]->name); continue; }
         if (c->epochs && !stream) { error_at(st->loc, "epochs are of a stream; `for N steps` is what this model wants"); continue; }
-        Version *v = version_get(m[i]->em, stream, batch, true, 0, NULL, st->loc, from);
+        Version *v = version_get(m[i]->em, stream, batch, true, 0, NULL, st->b ? st->b->loc : st->loc, from);
         if (!v) continue;
         Do *d = do_new(DO_TRAIN, st->loc);
         d->inst = m[i]->id; d->name = m[i]->name; d->model = m[i]->em->m; d->stream = stream; d->batch = batch;
@@ -220,7 +221,7 @@ static void test_on(Scope *s, Ast *st, ModelInst **m, int nm, Stream *stream, in
         Var **learn;
         int n = learning_vars(m[i]->em, st->sc, &learn, hit);
         if (m[i]->em->root && !m[i]->em->root->def->ninputs && stream) { error_at(st->b->loc, "'%s' runs over (), without a stream", m[i]->name); continue; }
-        Version *v = version_get(m[i]->em, stream, batch, false, n, learn, st->loc, from);
+        Version *v = version_get(m[i]->em, stream, batch, false, n, learn, st->b ? st->b->loc : st->loc, from);
         if (!v) continue;
         Do *d = do_new(DO_TEST, st->loc);
         d->inst = m[i]->id; d->name = m[i]->name; d->model = m[i]->em->m; d->stream = stream; d->batch = batch; d->learning = n > 0;
@@ -399,9 +400,10 @@ static void statements(Scope *s, Ast **body, int n)
         case S_REPEAT: repeat(s, st); break;
         case S_TABLE: table(s, st); break;
         case S_TICK: error_at(st->loc, "events, and `tick`, come with the next release"); break;
-        default: error_at(st->loc, "a schedule holds train, test, table, for, if, repeat and names; this statement stands in a model");
+        default: break;                                   /* resolve.c has seen to the others */
         }
-        if (el.p->todo.n > 100000) { error_at(st->loc, "the schedule has more than 100000 steps"); return; }
+        bool within = st->kind == S_FOR || st->kind == S_REPEAT || st->kind == S_IF;
+        if (!within && el.p->todo.n > 100000) { error_at(st->loc, "the schedule has more than 100000 steps"); return; }
     }
 }
 

@@ -71,7 +71,7 @@ Value var_value(Var *v)
     if (v->inner) return inner_value(v);
     if (el.mode == M_INIT) return v->born;
     if (el.mode != M_STEP) {
-        error_at(el.finish_report ? el.finish_report->at : v->st->loc, "the state '%s' cannot be read here; what stands around avg() is computed "
+        error_at(el.finish_report ? el.finish_report->ast->loc : v->st->loc, "the state '%s' cannot be read here; what stands around avg() is computed "
                  "from averages and constants alone", v->st->path);
         return v_err();
     }
@@ -123,6 +123,7 @@ Var *var_count(Var *v)
 static bool clause_supported(Clauses *cl, Loc at)
 {
     const char *what = cl->mode == 'a' ? "anchor" : cl->mode == 'f' ? "frozen" : cl->when ? "every when" : cl->keep ? "keep" : NULL;
+    if (cl->mode || cl->when) at = cl->every_loc;
     if (what) error_at(at, "`%s` of a model's own state comes with the next release", what);
     return !what;
 }
@@ -439,6 +440,7 @@ static void declare_learn(Inst *i, Scope *s, Ast *st)
         if (v.kind == V_INST || (v.kind == V_TENSOR && v.state)) {
             error_at(st->a->loc, "a copy of '%s' starts in an inner level; a model has no level around it", v_text(v));
             i->em->broken = true;
+            for (int k = 0; k < st->nnames; k++) scope_bind(s, st->names[k]->name, v_err(), st->names[k]->loc);
             return;
         }
     }
@@ -460,7 +462,9 @@ static void declare_bind(Inst *i, Scope *s, Ast *st)
         add_member(i, st->names[0]->name, NULL, in, v);
     }
     if (v.kind == V_TENSOR && v.state) return;
+    diag_quiet(true);                                     /* the body will say what is wrong */
     bind_names(s, st->names, st->nnames, st->tuple, v, st->loc);
+    diag_quiet(false);
 }
 
 void declare(Inst *i, Scope *s, Ast *st)
@@ -487,6 +491,7 @@ void declare(Inst *i, Scope *s, Ast *st)
             for (int j = 0; j < st->nbody; j++)
                 if (st->body[j]->kind == S_LEARN || st->body[j]->kind == S_STATE) {
                     error_at(st->body[j]->loc, "states are not declared in a `for`; write `learn NAME = Block(..) for i in LIST`");
+                    for (int m = 0; m < st->body[j]->nnames; m++) scope_bind(s, st->body[j]->names[m]->name, v_err(), st->loc);
                     return;
                 }
         }

@@ -1,5 +1,6 @@
 /* elab_stream.c: streams. A reader is opened by the runtime; a generator and a map become entries that make one item; slices, `when`, sums,
    mixes and windows are told to the runtime. Equal streams (same canonical name) are one. */
+#include <math.h>
 #include <string.h>
 #include "elab_int.h"
 
@@ -84,7 +85,6 @@ static bool declare_fields(Stream *st, Ast **out, int n, Scope *s)
         if (!ok || free_dim_error(s, out[i])) return false;
         if (f.rank >= MAXDIM) { error_at(out[i]->loc, "a field has at most %d axes", MAXDIM - 1); return false; }
         for (int k = 0; k < f.rank; k++) { int64_t d; v_integer(eval(s, out[i]->type->list[k]), &d); f.dim[k] = (int32_t)d; }
-        for (int k = 0; k < i; k++) if (out[k]->name == out[i]->name) { error_at(out[i]->loc, "two fields have the name '%s'", out[i]->name); return false; }
         PUSH(st->field, f);
     }
     return true;
@@ -101,7 +101,7 @@ static bool take_fields(Item *it, Stream *src, Ast **names, int n, Scope *s, Str
         by_name &= which[i] >= 0;
     }
     if (!by_name) {
-        if (n != src->field.n) { error_at(at, "the stream '%s' has %d fields, and %d other names are given for them", src->name, src->field.n, n); return false; }
+        if (n != src->field.n) { error_at(n ? loc_span(names[0]->loc, names[n - 1]->loc) : at, "the stream '%s' has %d fields, and %d other names are given for them", src->name, src->field.n, n); return false; }
         for (int i = 0; i < n; i++) which[i] = i;
     }
     for (int i = 0; i < n; i++) {
@@ -151,8 +151,9 @@ static bool run_item(Stream *st, Ast *def, Scope *s, Item *it)
         Value v;
         if (!scope_find(s, f->name, &v)) { error_at(f->loc, "the body of the stream '%s' does not bind its field '%s'", def->name, f->name); return false; }
         if (v.kind == V_ERR) return false;
-        v = v_convert(v_as_tensor(v, f->loc), f->dt, v.loc.line ? v.loc : f->loc);
-        if (v.kind == V_TENSOR) v = v_stretch(v, f->rank, f->dim, v.loc.line ? v.loc : f->loc, arena_printf("the field '%s'", f->name));
+        Loc at = v.loc.line ? v.loc : f->loc;
+        v = v_convert(v_as_tensor(v, at), f->dt, at);
+        if (v.kind == V_TENSOR) v = v_stretch(v, f->rank, f->dim, at, arena_printf("the field '%s'", f->name));
         if (v.kind != V_TENSOR) return false;
         out[i] = v_full(v, 0, f->rank, f->dim);
         bind[i] = (Bind){ B_OUT, i };
@@ -209,7 +210,7 @@ static Value reader_stream(Ast *def, Scope *s, const char *name)
         return v_err();
     }
     if (!base->def || fresh) base->def = def->name;
-    if (st == base || fresh) st->name = name;
+    if (st->id >= before) st->name = name;
     return stream_v(st);
 }
 
@@ -248,7 +249,12 @@ Value stream_call(Closure *c, Loc at)
 
 static bool bound(Value v, Loc at, int64_t *k, bool *pct)
 {
-    if (v.kind == V_PERCENT) { *pct = true; *k = (int64_t)v.num; if (v.num == (double)*k && *k >= 0 && *k <= 100) return true; error_at(at, "a share is a whole number of percent, 0 to 100"); return false; }
+    if (v.kind == V_PERCENT) {
+        *pct = true; *k = v.num >= 0 && v.num <= 100 ? (int64_t)v.num : -1;
+        if (v.num == (double)*k) return true;
+        error_at(at, "a share is a whole number of percent, 0 to 100");
+        return false;
+    }
     if (v.kind == V_ERR) return false;
     if (v_integer(v, k)) return true;
     error_at(at, "items are counted in whole numbers or percent, not %s", v_show(v));
@@ -295,9 +301,10 @@ static bool same_fields(Stream *a, Stream *b, Loc at)
     return same;
 }
 
-Value stream_cat(Value a, Value b, Loc at)
+Value stream_cat(Value a, Value b, Ast *sum)
 {
-    Stream *x = as_stream(a, at), *y = as_stream(b, at);
+    Loc at = sum->loc;
+    Stream *x = as_stream(a, sum->a->loc), *y = as_stream(b, sum->b->loc);
     if (!x || !y || !same_fields(x, y, at)) return v_err();
     const char *name = arena_printf("%s + %s", x->name, y->name);
     Stream *st = stream_find(name);
@@ -315,17 +322,20 @@ static Value stream_mix(Scope *s, Ast *e)
     const char *name = "mix(";
     for (int i = 0; i < e->n; i++) {
         double w;
-        if (e->list[i]->kind != E_PAIR) { error_at(e->list[i]->loc, "mix(weight: stream, ..)"); return v_err(); }
+        if (e->list[i]->kind != E_PAIR) { error_at(e->list[i]->loc, "mix takes weights and streams: mix(0.85: A, 0.15: B)"); return v_err(); }
         Value wv = eval(s, e->list[i]->a);
         Stream *src = as_stream(eval(s, e->list[i]->b), e->list[i]->b->loc);
         if (!src || wv.kind == V_ERR) return v_err();
-        if (!v_number(wv, &w) || !(w >= 0)) { error_at(e->list[i]->a->loc, "a weight is a number of at least 0, not %s", v_show(wv)); return v_err(); }
+        if (!v_number(wv, &w) || !(w >= 0 && w < INFINITY)) { error_at(e->list[i]->a->loc, "a weight is a number of at least 0, not %s", v_show(wv)); return v_err(); }
         if (i && !same_fields(st->src.at[0], src, e->list[i]->loc)) return v_err();
         PUSH(st->src, src);
         PUSH(st->weight, w);
         name = arena_printf("%s%s%s: %s", name, i ? ", " : "", v_text(wv), src->name);
     }
-    if (!e->n) { error_at(e->loc, "mix(weight: stream, ..)"); return v_err(); }
+    if (!e->n) { error_at(e->loc, "mix takes weights and streams: mix(0.85: A, 0.15: B)"); return v_err(); }
+    double all = 0;
+    for (int i = 0; i < st->weight.n; i++) all += st->weight.at[i];
+    if (all == 0) { error_at(e->loc, "the weights of this mix are all 0"); return v_err(); }
     name = arena_printf("%s)", name);
     Stream *old = stream_find(name);
     if (old) return stream_v(old);

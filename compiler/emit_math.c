@@ -1,9 +1,9 @@
 /* emit_math.c: exp, log, sin, cos, tanh, sigmoid, erf and pow as inline code.
 
-   Requires float or double operands, scalars or vectors of any width. Guarantees that a lane's result depends on that lane's
-   operand only, never on the width, so that tails and single elements have the bits of full vectors. f32 is computed by
-   polynomials (minimax fits, coefficients rounded to f32; lowest power first), within 2 units in the last place with a fused
-   multiply-add; results below FLT_MIN may be flushed to zero. f64 calls libm, lane by lane.
+   Requires float or double operands, scalars or vectors of any width. Guarantees that a lane's result depends on that
+   lane's operand only, never on the width, so that tails and single elements have the bits of full vectors. f32 is
+   computed by polynomials (minimax fits, coefficients rounded to f32; lowest power first), within 2 units in the last
+   place with a fused multiply-add; results below FLT_MIN may be flushed to zero. f64 calls libm, lane by lane.
    Branches occur in one place only: sin and cos of arguments beyond 2^16. */
 #include "emit.h"
 #include <math.h>
@@ -36,8 +36,17 @@ static V copysign_of(Em *em, V magnitude, V sign)
 }
 
 /* Clamps that let NaN through: the comparison with NaN is false. */
-static V at_most(Em *em, V x, double hi) { return pick(em, cmp(em, LLVMRealOGT, x, num(em, x, hi)), num(em, x, hi), x); }
-static V at_least(Em *em, V x, double lo) { return pick(em, cmp(em, LLVMRealOLT, x, num(em, x, lo)), num(em, x, lo), x); }
+static V at_most(Em *em, V x, double hi)
+{
+    V h = num(em, x, hi);
+    return pick(em, cmp(em, LLVMRealOGT, x, h), h, x);
+}
+
+static V at_least(Em *em, V x, double lo)
+{
+    V l = num(em, x, lo);
+    return pick(em, cmp(em, LLVMRealOLT, x, l), l, x);
+}
 
 /* c[0] + c[1] x + .. + c[n-1] x^(n-1) by Horner's rule. */
 static V poly(Em *em, V x, int n, const double *c)
@@ -57,7 +66,7 @@ static const double expm1_c[] = { 5.000000000e-01, 1.666666567e-01, 4.166646674e
                                   1.966167183e-04 };
 /* ln 2 in two parts; the first has 9 bits, so that its product with a small integer is exact. */
 static const double ln2_hi = 0.693359375, ln2_lo = -2.12194440e-4;
-static const double round32 = 12582912.0;          /* 1.5 * 2^23: adding it rounds to an integer, which then is in the low bits */
+static const double round32 = 12582912.0;          /* 1.5 * 2^23: adding it leaves the integer in the low bits */
 enum { ROUND32_BITS = 0x4b400000 };
 
 /* x = n ln 2 + r; *n as an integer. |x| < 2^22 ln 2. */
@@ -112,10 +121,10 @@ static V sigmoid32(Em *em, V x)
 /* |x| < 0.9: x + x S(x^2).  Beyond: 1 - exp(-t - t L(t)), t = min(|x|, 4), L fitted to -log(erfc(t)) / t - 1. */
 static V erf32(Em *em, V x)
 {
-    static const double small[] = { 1.283791363e-01, -3.761240840e-01, 1.128095016e-01, -2.673619799e-02, 4.950024188e-03,
-                                    -5.778425839e-04 };
-    static const double large[] = { 1.286088973e-01, 6.353160739e-01, 1.059580371e-01, -2.351661026e-02, 3.524023108e-03,
-                                    -2.931194613e-04, 8.213335605e-06 };
+    static const double small[] = { 1.283791363e-01, -3.761240840e-01, 1.128095016e-01, -2.673619799e-02,
+                                    4.950024188e-03, -5.778425839e-04 };
+    static const double large[] = { 1.286088973e-01, 6.353160739e-01, 1.059580371e-01, -2.351661026e-02,
+                                    3.524023108e-03, -2.931194613e-04, 8.213335605e-06 };
     V a = absolute(em, x), near_0 = em_fma(em, POLY(em, mul(em, x, x), small), a, a);
     V t = at_most(em, a, 4), n;
     V r = reduce_ln2(em, LLVMBuildFNeg(em->b, em_fma(em, POLY(em, t, large), t, t), ""), &n);
@@ -140,7 +149,7 @@ static V log32(Em *em, V x)
     y = em_fma(em, e, num(em, x, ln2_hi), add(em, f, y));
     y = pick(em, cmp(em, LLVMRealOLT, x, num(em, x, 0x1p-126)), num(em, x, -INFINITY), y);
     y = pick(em, cmp(em, LLVMRealOLT, x, num(em, x, 0)), num(em, x, NAN), y);
-    return pick(em, cmp(em, LLVMRealUGE, x, num(em, x, INFINITY)), x, y);       /* inf and NaN are their own logarithms */
+    return pick(em, cmp(em, LLVMRealUGE, x, num(em, x, INFINITY)), x, y);    /* inf and NaN are their own logs */
 }
 
 /* ---- sin, cos: x = n pi/2 + r, |r| <= pi/4 */
@@ -166,10 +175,11 @@ static V reduce_pi(Em *em, V x, V *n)
 }
 
 /* The first 256 bits of 2/pi, lowest word first. */
-static const uint64_t two_over_pi[4] = { 0xfe5163abdebbc561, 0xdb6295993c439041, 0xfc2757d1f534ddc0, 0xa2f9836e4e441529 };
+static const uint64_t two_over_pi[4] = { 0xfe5163abdebbc561, 0xdb6295993c439041, 0xfc2757d1f534ddc0,
+                                         0xa2f9836e4e441529 };
 
-/* float x -> i64: n mod 4 above, the bits of r below; for |x| >= 2^16, with as many digits of 2/pi as that takes.
-   |x| = m 2^(e-23): of 2/pi, bits worth more than a multiple of 4 drop out, the next 96 make x 2/pi mod 4 to 2^-70. */
+/* float x -> i64: n mod 4 above, the bits of r below; for |x| >= 2^16, with as many digits of 2/pi as that takes. |x|
+   = m 2^(e-23): of 2/pi, bits worth more than a multiple of 4 drop out, the next 96 make x 2/pi mod 4 to 2^-70. */
 static void large_trig_body(Em *em, V x)
 {
     LLVMBuilderRef b = em->b;
@@ -177,7 +187,8 @@ static void large_trig_body(Em *em, V x)
     V i = bits32(em, x), e = LLVMBuildAnd(b, LLVMBuildLShr(b, i, int32(em, x, 23), ""), int32(em, x, 255), "");
     V m = LLVMBuildOr(b, LLVMBuildAnd(b, i, int32(em, x, 0x7fffff), ""), int32(em, x, 0x800000), "");
     V shift = LLVMBuildAnd(b, LLVMBuildSub(b, int32(em, x, 185 + 127), e, ""), int32(em, x, 255), "");
-    V window = LLVMBuildLShr(b, LLVMConstIntOfArbitraryPrecision(i256, 4, two_over_pi), LLVMBuildZExt(b, shift, i256, ""), "");
+    V digits = LLVMConstIntOfArbitraryPrecision(i256, 4, two_over_pi);
+    V window = LLVMBuildLShr(b, digits, LLVMBuildZExt(b, shift, i256, ""), "");
     V product = LLVMBuildMul(b, LLVMBuildTrunc(b, window, i96, ""), LLVMBuildZExt(b, m, i96, ""), "");
     V turns = LLVMBuildTrunc(b, LLVMBuildLShr(b, product, LLVMConstInt(i96, 32, false), ""), em->i64, "");   /* 2^-62 */
     V n = LLVMBuildLShr(b, LLVMBuildAdd(b, turns, em_int(em, INT64_C(1) << 61), ""), em_int(em, 62), "");
@@ -236,7 +247,8 @@ static V reduce_trig(Em *em, V x, V *n)
 {
     V r = reduce_pi(em, x, n);
     V large = cmp(em, LLVMRealUGT, absolute(em, x), num(em, x, trig_limit));
-    LLVMBasicBlockRef slow = em_block(em, "large"), join = em_block(em, "join"), from[2] = { LLVMGetInsertBlock(em->b) };
+    LLVMBasicBlockRef slow = em_block(em, "large"), join = em_block(em, "join");
+    LLVMBasicBlockRef from[2] = { LLVMGetInsertBlock(em->b) };
     LLVMBuildCondBr(em->b, any_lane(em, large), slow, join);
     LLVMPositionBuilderAtEnd(em->b, slow);
     V rvar = em_var(em, LLVMTypeOf(r), r), nvar = em_var(em, LLVMTypeOf(*n), *n);
@@ -268,7 +280,12 @@ static V trig32(Em *em, V x, int quarter)
     return as_f32(em, LLVMBuildXor(em->b, bits32(em, pick(em, odd, c, s)), sign, ""));
 }
 
-static V sin32(Em *em, V x) { return pick(em, cmp(em, LLVMRealOEQ, x, num(em, x, 0)), x, trig32(em, x, 0)); }   /* -0 stays */
+static V sin32(Em *em, V x)
+{
+    V s = trig32(em, x, 0);
+    return pick(em, cmp(em, LLVMRealOEQ, x, num(em, x, 0)), x, s);     /* -0 stays */
+}
+
 static V cos32(Em *em, V x) { return trig32(em, x, 1); }
 
 /* ---- pow: |x|^y = 2^(y log2 |x|) in f64, then C's rules for signs and special values */
@@ -287,7 +304,7 @@ static V log2_64(Em *em, V x)
 {
     static const double c[] = { 2.88539008177785, 0.9617966941133076, 0.5770779423764847, 0.4122092510837413,
                                 0.3199057539425682, 0.28289929715439477 };
-    const int64_t sqrt_half = 0x3fe6a09e667f3bcd, magic = 0x4330000000000000;   /* magic: 2^52, whose low bits count by ones */
+    const int64_t sqrt_half = 0x3fe6a09e667f3bcd, magic = 0x4330000000000000;  /* 2^52: its low bits count ones */
     V i = LLVMBuildAdd(em->b, bits64(em, x), int64(em, x, 0x3ff0000000000000 - sqrt_half), "");
     V exponent = LLVMBuildOr(em->b, LLVMBuildLShr(em->b, i, int64(em, x, 52), ""), int64(em, x, magic), "");
     V e = sub(em, as_f64(em, exponent), num(em, x, 0x1p52 + 1023));
@@ -303,8 +320,8 @@ static V log2_64(Em *em, V x)
 static V exp2_64(Em *em, V x)
 {
     static const double c[] = { 0.9999999999997623, 0.6931471805465143, 0.24022650698880424, 0.05550410939341166,
-                                0.009618128542845779, 0.001333345206270295, 0.00015403851761587058, 1.530973731948207e-05,
-                                1.3175855300943717e-06 };
+                                0.009618128542845779, 0.001333345206270295, 0.00015403851761587058,
+                                1.530973731948207e-05, 1.3175855300943717e-06 };
     const double round64 = 0x1.8p52;
     V t = add(em, at_least(em, at_most(em, x, 300), -300), num(em, x, round64));
     V p = POLY(em, sub(em, at_least(em, at_most(em, x, 300), -300), sub(em, t, num(em, x, round64))), c);

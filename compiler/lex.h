@@ -1,5 +1,5 @@
-/* lex.h: tokens, between lex.l (bytes to tokens), tokens.c (ends of statements, brackets, words that are keywords in one place
-   and names in another) and parse.y. */
+/* lex.h: tokens, between lex.l (bytes to tokens), tokens.c (ends of statements, brackets, words that are keywords in
+   one place and names in another) and parse.y. */
 #ifndef LEX_H
 #define LEX_H
 #include "nlc.h"
@@ -14,7 +14,10 @@ typedef VEC(Token) TokenVec;
 
 typedef struct { const char *text; int kind; } Word;
 
-void scan(int file, TokenVec *out);                   /* lex.l: all tokens of a file, ends of lines among them; reports what is none */
-void tokenize(int file, TokenVec *out);               /* tokens.c: as parse.y takes them: brackets balanced, an end after every statement */
-const char *const *statement_words(int *n);           /* tokens.c: what a statement or definition can begin with, for suggestions */
+/* lex.l: all tokens of a file, ends of lines among them; what is no token is reported. */
+void scan(int file, TokenVec *out);
+/* tokens.c: the same as parse.y takes them: brackets balanced, an end after every statement. */
+void tokenize(int file, TokenVec *out);
+/* tokens.c: what a statement or definition can begin with, for suggestions. */
+const char *const *statement_words(int *n);
 #endif

@@ -1,9 +1,11 @@
 /* parse.y: tokens to the tree of ast.h.
 
-   Requires: a source (diag.c).  Does: parses all definitions of a file, going on after each error at the next statement.
-   Guarantees: a D_FILE, in which statements with errors are missing; no tree is deeper than AST_MAX_DEPTH, so that every later
-   pass may recurse. The grammar accepts some sentences that mean nothing (a definition in a body, `train` in a block): resolve.c
-   says so in better words than a grammar can. tokens.c sees to the ends of statements and to balanced brackets. */
+   Requires: a source (diag.c).  Does: parses all definitions of a file, going on after each error at the next
+   statement.
+   Guarantees: a D_FILE, in which statements with errors are missing; no tree is deeper than AST_MAX_DEPTH, so that
+   every later pass may recurse. The grammar accepts some sentences that mean nothing (a definition in a body, `train`
+   in a block): resolve.c says so in better words than a grammar can. tokens.c sees to the ends of statements and to
+   balanced brackets. */
 
 %code top {
 #define _POSIX_C_SOURCE 200809L
@@ -28,7 +30,8 @@ typedef struct Parser {
 
 #define YYMAXDEPTH 10000
 #define YYSTACK_USE_ALLOCA 0     /* the parser's stack lives on the heap */
-#define YYLLOC_DEFAULT(Cur, Rhs, N) ((Cur) = (N) ? loc_span(YYRHSLOC(Rhs, 1), YYRHSLOC(Rhs, N)) : loc_after(YYRHSLOC(Rhs, 0)))
+#define YYLLOC_DEFAULT(Cur, Rhs, N) \
+    ((Cur) = (N) ? loc_span(YYRHSLOC(Rhs, 1), YYRHSLOC(Rhs, N)) : loc_after(YYRHSLOC(Rhs, 0)))
 
 static Loc loc_after(Loc l);
 static int yylex(YYSTYPE *value, Loc *at, Parser *p);
@@ -383,7 +386,8 @@ argument:
 | pair
 | expr FOR target IN expr[list]                 { $$ = build_for(@$, $1, $target, $list); }
 | expr '=' expr[value]                          { $$ = build_argument(@$, $1, $value); }
-| expr '=' expr[e] FOR target IN expr[list]     { $$ = build_argument(@$, $1, build_for(loc_span(@e, @list), $e, $target, $list)); }
+| expr '=' expr[e] FOR target IN expr[list]
+    { $$ = build_argument(@$, $1, build_for(loc_span(@e, @list), $e, $target, $list)); }
 ;
 
 indices:
@@ -480,7 +484,8 @@ static bool worth_saying(const Trouble *w, yysymbol_kind_t kind)
     const char *name = yysymbol_name(kind);
     bool operators = expects(w, YYSYMBOL_KEY);
     bool closing = expects(w, YYSYMBOL_LINE) || expects_sign(w, "')'") || expects_sign(w, "']'");
-    if (operators && (!strcmp(name, "'('") || (closing && (!strcmp(name, "'='") || !strcmp(name, "':'"))))) return false;
+    bool names = !strcmp(name, "'='") || !strcmp(name, "':'");
+    if (operators && (!strcmp(name, "'('") || (closing && names))) return false;
     if (kind == YYSYMBOL_LINE || kind == YYSYMBOL_NAME || kind == YYSYMBOL_STR) return true;
     for (size_t i = 0; i < sizeof few / sizeof *few; i++)
         if (!strcmp(few[i], name)) return true;
@@ -551,7 +556,8 @@ static bool explain_known(const Trouble *w)
 static void explain(const Parser *p, const Trouble *w)
 {
     const Token *t = w->t;
-    bool word = t->text[0] >= 'a' && t->text[0] <= 'z' && t->kind != T_NAME && t->kind != T_LINE && t->kind != T_END && t->kind != T_STR;
+    bool word = t->text[0] >= 'a' && t->text[0] <= 'z' && t->kind != T_NAME && t->kind != T_LINE && t->kind != T_END &&
+                t->kind != T_STR;
     const char *what = t->kind == T_LINE || t->kind == T_END ? "before" : "instead of";
     if (expects(w, YYSYMBOL_LEARN)) {
         bool goes_on = t->kind < 256 ? strchr("+*/%^@<>,:.=", t->kind) != NULL : t->kind == T_AND || t->kind == T_OR;

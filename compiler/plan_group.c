@@ -347,16 +347,26 @@ static void sort_vals(Group *g)
     }
 }
 
+/* Merges h into a group that it takes from, if it can. */
+static bool merge_upwards(Rplan *rp, Group *h)
+{
+    for (int m = 0; m < h->val.n && !h->dead && h->kind == G_NEST; m++)
+        for (int k = 0; k < h->val.at[m]->nin; k++) {
+            Group *g = h->val.at[m]->in[k].val->group;
+            if (g && g != h && may_merge(g, h) && merged_is_sound(rp, g, h)) {
+                merge(rp, g, h);
+                return true;
+            }
+        }
+    return false;
+}
+
 static void merge_groups(Rplan *rp)
 {
-    for (int i = 0; i < rp->group.n; i++) {
-        Group *h = rp->group.at[i];
-        for (int m = 0; m < h->val.n && !h->dead && h->kind == G_NEST; m++)
-            for (int k = 0; k < h->val.at[m]->nin && !h->dead; k++) {
-                Group *g = h->val.at[m]->in[k].val->group;
-                if (g && g != h && may_merge(g, h) && merged_is_sound(rp, g, h))
-                    merge(rp, g, h);
-            }
+    for (bool again = true; again;) {
+        again = false;
+        for (int i = 0; i < rp->group.n; i++)
+            again |= merge_upwards(rp, rp->group.at[i]);
     }
     for (int i = 0; i < rp->group.n; i++)
         sort_vals(rp->group.at[i]);

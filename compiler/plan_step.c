@@ -133,6 +133,8 @@ static void struct_step(Rplan *rp, Group *g)
     }
     for (int side = 0; side < 2; side++)
         touched(&all, s->body[side]);
+    Arg block = { s->body[0]->block, 0, true, true };        /* the place of the values inside, too, may have been another's */
+    PUSH(all, block);
     s->arg = all.at;
     s->narg = all.n;
     s->solo = all_solo(s->body[0]) && all_solo(s->body[1]);
@@ -262,14 +264,14 @@ static void lifetimes(Rplan *rp)
         if (s->kind == STEP_KERNEL)
             continue;
         Buf *block = s->body[0]->block;
+        block->in = rp->seq->block;
+        block->first = block->last = s->level;
+        PUSH(rp->buf, block);
         if (s->body[1]) {
             if (s->body[1]->block->bytes > block->bytes)
                 block->bytes = s->body[1]->block->bytes;
             s->body[1]->block->in = block;
         }
-        block->in = rp->seq->block;
-        block->first = block->last = s->level;
-        PUSH(rp->buf, block);
     }
 }
 

@@ -1,11 +1,11 @@
 /* resolve.c: files and names.
 
    Requires: the tree of the main file, without syntax errors.
-   Does: reads the files that it uses, and theirs; reports in every definition, used or not, statements where they cannot stand,
-   names that are defined twice and names that nothing binds.
-   Guarantees: find_definition answers for every file of the program. What a name stands for is found by elab.c, which knows the
-   order of statements; here a name is known if anything in its definition binds it, so that a typing error in a definition that
-   nobody uses yet is an error all the same, and a correct program never is. */
+   Does: reads the files that it uses, and theirs; reports in every definition, used or not, statements where they
+   cannot stand, names that are defined twice and names that nothing binds.
+   Guarantees: find_definition answers for every file of the program. What a name stands for is found by elab.c, which
+   knows the order of statements; here a name is known if anything in its definition binds it, so that a typing error in
+   a definition that nobody uses yet is an error all the same, and a correct program never is. */
 #define _POSIX_C_SOURCE 200809L
 #include "nlc.h"
 #include "ast.h"
@@ -58,7 +58,7 @@ static void set_add_all(NameSet *s, const NameSet *more)
 typedef struct {
     SourceFile base;                                  /* first: source_file gives a pointer to it */
     NameSet defined;
-    NameSet reported, fields, learned;                /* what schedules name: reports, streams' fields, states of models */
+    NameSet reported, fields, learned;                /* what schedules name: reports, fields, states of models */
     int entered;                                      /* the place in the chain of uses that is being read; 0: done */
     Loc use;                                          /* the `use` through which it was entered */
     bool broken;                                      /* it has syntax errors: not all that it defines is known */
@@ -152,7 +152,8 @@ static void no_such_file(int file, const Ast *use)
 
 static bool is_named_definition(const Ast *d)
 {
-    return d->kind == D_CONST || d->kind == D_FN || d->kind == D_BLOCK || d->kind == D_RULE || d->kind == D_STREAM || d->kind == D_MODEL;
+    return d->kind == D_CONST || d->kind == D_FN || d->kind == D_BLOCK || d->kind == D_RULE || d->kind == D_STREAM ||
+           d->kind == D_MODEL;
 }
 
 static Ast *own_definition(const File *f, const char *name)
@@ -210,11 +211,14 @@ static File *file_enter(Ast *tree, Loc use);
 
 static void uses_in_circle(const File *back, const Ast *use)
 {
+    const char *name = source_name(back->base.file);
     if (back->entered == chain) error_at(use->loc, "a file cannot use itself");
-    else error_at(use->loc, "'use %s' goes round in a circle: '%s' uses this file", use->name, source_name(back->base.file));
+    else error_at(use->loc, "'use %s' goes round in a circle: '%s' uses this file", use->name, name);
     for (int k = back->entered + 1; k <= chain; k++)
-        for (int i = 0; i < files.n; i++)
-            if (files.at[i]->entered == k) note_at(files.at[i]->use, "'%s' is used here", source_name(files.at[i]->base.file));
+        for (int i = 0; i < files.n; i++) {
+            const File *f = files.at[i];
+            if (f->entered == k) note_at(f->use, "'%s' is used here", source_name(f->base.file));
+        }
 }
 
 static void read_use(File *f, const Ast *use)
@@ -261,7 +265,9 @@ static File *file_enter(Ast *tree, Loc use)
 
 /* ---- which statement may stand where */
 
-typedef enum { IN_FILE = 1, IN_FN = 2, IN_BLOCK = 4, IN_RULE = 8, IN_STREAM = 16, IN_MODEL = 32, IN_LEVEL = 64, IN_SCHEDULE = 128 } Place;
+typedef enum {
+    IN_FILE = 1, IN_FN = 2, IN_BLOCK = 4, IN_RULE = 8, IN_STREAM = 16, IN_MODEL = 32, IN_LEVEL = 64, IN_SCHEDULE = 128
+} Place;
 
 enum { LEARNS = IN_BLOCK | IN_RULE | IN_MODEL | IN_LEVEL, BODIES = LEARNS | IN_FN | IN_STREAM };
 
@@ -334,7 +340,8 @@ static void check_places(Ast *const *body, int n, Place place)
         const Ast *s = body[i];
         for (size_t k = 0; k < sizeof statements / sizeof *statements; k++)
             if (statements[k].kind == s->kind && !(statements[k].places & place))
-                error_at(s->loc, "%s cannot stand %s; it belongs %s", statements[k].what, place_name(place), statements[k].belongs);
+                error_at(s->loc, "%s cannot stand %s; it belongs %s", statements[k].what, place_name(place),
+                         statements[k].belongs);
         Place inside = place_of(s, place);
         check_places(s->body, s->nbody, inside);
         check_places(s->body2, s->nbody2, inside);
@@ -365,10 +372,11 @@ static void visit_parts(Ast *a, Visit visit, void *context)
     visit_one(a->b, visit, context);
     visit_one(a->c, visit, context);
     visit_list(a->list, a->n, visit, context);
-    if (a->cl) {
-        Ast *const all[] = { a->cl->every, a->cl->block, a->cl->when, a->cl->with, a->cl->from, a->cl->in, a->cl->keep_in, a->cl->truncate };
+    const Clauses *c = a->cl;
+    if (c) {
+        Ast *const all[] = { c->every, c->block, c->when, c->with, c->from, c->in, c->keep_in, c->truncate };
         for (size_t i = 0; i < sizeof all / sizeof *all; i++) visit_one(all[i], visit, context);
-        visit_list(a->cl->map, a->cl->nmap, visit, context);
+        visit_list(c->map, c->nmap, visit, context);
     }
     if (a->sc) {
         Ast *const all[] = { a->sc->batch, a->sc->count, a->sc->until };
@@ -428,7 +436,11 @@ static void collect_reports(void *context, Ast *a)
     NameSet *reported = context;
     if (a->kind == S_MINIMIZE) set_add(reported, a->name);
     if (a->kind == S_REPORT)
-        for (int i = 0; i < a->n; i++) set_add(reported, a->list[i]->name ? a->list[i]->name : a->list[i]->a->kind == E_NAME ? a->list[i]->a->name : NULL);
+        for (int i = 0; i < a->n; i++) {
+            const Ast *r = a->list[i];
+            if (r->name) set_add(reported, r->name);
+            else if (r->a->kind == E_NAME) set_add(reported, r->a->name);
+        }
     visit_parts(a, collect_reports, reported);
 }
 
@@ -450,10 +462,12 @@ static void collect_public(File *f)
 
 /* ---- checking */
 
-/* Names with a meaning of their own that are no builtin functions: what elab.c and its neighbours read from the text. */
+/* Names with a meaning of their own that are no builtin functions: what elab.c and its neighbours read from the text.
+   */
 static const char *const words[] = {
-    "step", "t", "loss", "inf", "pi", "true", "false", "pool", "avg", "past", "given", "stop", "total", "file", "chunks", "join", "mix",
-    "text", "lines", "csv", "json", "idx", "npy", "tokens", "records", "bytes", "words", "class",
+    "step", "t", "loss", "inf", "pi", "true", "false", "pool", "avg", "past", "given", "stop", "total", "file",
+    "chunks", "join", "mix", "text", "lines", "csv", "json", "idx", "npy", "tokens", "records", "bytes",
+    "words", "class",
     "normal", "uniform", "randint", "permutation",
 };
 enum { NWORDS = sizeof words / sizeof *words };
@@ -471,7 +485,8 @@ static bool is_word(const char *name)
     return false;
 }
 
-/* A file of the standard library that defines the name, without its .nl; NULL if none does. It is looked for in the text alone. */
+/* A file of the standard library that defines the name, without its .nl; NULL if none does. It is looked for in the
+   text alone. */
 static const char *stdlib_file_with(const char *name)
 {
     static const char *const kinds[] = { "fn", "block", "rule", "stream", "model", "const" };
@@ -613,7 +628,9 @@ void resolve(struct Ast *tree)
         const Ast *t = files.at[i]->base.tree;
         if (!is_known(files.at[i])) continue;
         check_places(t->body, t->nbody, IN_FILE);
-        for (int k = 0; k < t->nbody; k++)
-            if (is_named_definition(t->body[k]) || t->body[k]->kind == D_SCHEDULE) check_definition(files.at[i], t->body[k]);
+        for (int k = 0; k < t->nbody; k++) {
+            Ast *d = t->body[k];
+            if (is_named_definition(d) || d->kind == D_SCHEDULE) check_definition(files.at[i], d);
+        }
     }
 }

@@ -1,10 +1,12 @@
 /* tokens.c: what stands between the scanner and the grammar.
 
    Requires: the tokens of lex.l.  Does three things that a context-free grammar does badly:
-   - ends of statements: the end of a line or `;` is a T_LINE where a statement can end, which is not inside ( ) and [ ];
-     braces begin anew. Before `}` and after it there is a T_LINE too, so the grammar says `statement T_LINE`, always;
-   - words: most keywords are keywords only where a name cannot stand. After a whole operand (`x`, `3`, `)`) no name can, so
-     there `batch` is the clause; elsewhere it is the user's own name. The few words that begin statements and definitions are kept;
+   - ends of statements: the end of a line or `;` is a T_LINE where a statement can end, which is not inside ( ) and [
+     ]; braces begin anew. Before `}` and after it there is a T_LINE too, so the grammar says `statement T_LINE`,
+     always;
+   - words: most keywords are keywords only where a name cannot stand. After a whole operand (`x`, `3`, `)`) no name
+     can, so there `batch` is the clause; elsewhere it is the user's own name. The few words that begin statements and
+     definitions are kept;
    - brackets: what is not closed is reported here, at the bracket, and closed silently.
    Guarantees: brackets are balanced and nested at most MAX_NESTING deep; the last tokens are T_LINE and T_END. */
 #include "lex.h"
@@ -93,7 +95,8 @@ const char *const *statement_words(int *n)
         for (int i = 0; i < NKEYWORDS; i++) {
             int k = keywords[i].kind;
             bool inside = k == T_ELSE || k == T_WITH || k == T_WHEN || k == T_AND || k == T_OR || k == T_NOT;
-            if (keywords[i].where == FIRST || (keywords[i].where == ALWAYS && !inside)) words[nwords++] = keywords[i].text;
+            bool begins = keywords[i].where == FIRST || (keywords[i].where == ALWAYS && !inside);
+            if (begins) words[nwords++] = keywords[i].text;
         }
     *n = nwords;
     return words;
@@ -175,8 +178,8 @@ static void put(Filter *f, int kind, Loc loc, const char *text, bool silent)
     PUSH(*f->out, t);
 }
 
-/* The end of a statement, if there is a statement; `text` is what a message calls it. Ends of lines and files stand right after
-   the last token: a comment does not belong to the statement. */
+/* The end of a statement, if there is a statement; `text` is what a message calls it. Ends of lines and files stand
+   right after the last token: a comment does not belong to the statement. */
 static void end_statement(Filter *f, Loc loc, const char *text)
 {
     int k = last(f);
@@ -257,7 +260,8 @@ static void close_bracket(Filter *f, const Token *t)
     f->open.n--;
 }
 
-/* A word that begins a statement cannot stand in round brackets, one that begins a definition at the line's begin not in any. */
+/* A word that begins a statement cannot stand in round brackets, one that begins a definition at the line's begin not
+   in any. */
 static void check_forgotten(Filter *f, const Token *t, int kind)
 {
     bool new_line = f->i > 0 && f->raw[f->i - 1].kind == T_RAW_LINE;
@@ -334,7 +338,8 @@ void tokenize(int file, TokenVec *out)
     for (f.i = 0; f.i < f.n; f.i++) {
         filter(&f, &raw.at[f.i]);
         if (f.open.n > MAX_NESTING) {
-            error_at(raw.at[f.i].loc, "brackets are nested more than %d deep; the rest of the file was not read", MAX_NESTING);
+            error_at(raw.at[f.i].loc, "brackets are nested more than %d deep; the rest of the file was not read",
+                     MAX_NESTING);
             break;
         }
     }

@@ -203,7 +203,8 @@ static void when_prepare(Stream *s, const Desc *d)
     int64_t count = stream_src(s, 0)->count;
     p->n = p->seen = 0;
     s->count = ENDLESS;
-    if (count == ENDLESS)
+    s->ordered = count == ENDLESS;
+    if (s->ordered)
         return;
     while (p->seen < count)
         look_at_next(s, 0);

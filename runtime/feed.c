@@ -17,12 +17,13 @@ static void feed_buffers(Feed *f)
     }
     if (!f->s)
         return;
-    f->tmp = rt_alloc(sizeof *f->tmp * (size_t)f->s->nfield);
+    f->tmp = rt_alloc(sizeof *f->tmp * (size_t)(f->s->nfield * team_threads()));
+    f->slot = rt_alloc(sizeof *f->slot * (size_t)(f->s->nfield * team_threads()));
     f->direct = rt_alloc(sizeof *f->direct * (size_t)f->s->nfield);
-    for (int j = 0; j < f->s->nfield; j++) {
-        f->tmp[j] = rt_alloc(f->s->field[j].shape.bytes);
+    for (int j = 0; j < f->s->nfield * team_threads(); j++)
+        f->tmp[j] = rt_alloc(f->s->field[j % f->s->nfield].shape.bytes);
+    for (int j = 0; j < f->s->nfield; j++)
         f->direct[j] = -1;
-    }
     for (int k = 0; k < n; k++) {
         int j = f->d->field[k].from;
         if (f->direct[j] < 0 && f->d->field[k].shape.type == f->s->field[j].shape.type)
@@ -56,11 +57,12 @@ void feed_end(Feed *f)
     const Do *d = f->d;
     for (int k = 0; k < d->nfield; k++)
         free(f->in[k]);
-    for (int j = 0; f->s && j < f->s->nfield; j++)
+    for (int j = 0; f->s && j < f->s->nfield * team_threads(); j++)
         free(f->tmp[j]);
     free(f->in);
     free(f->item);
     free(f->tmp);
+    free(f->slot);
     free(f->direct);
     free(f->perm);
 }
@@ -83,20 +85,32 @@ static void shuffle(Feed *f, int64_t epoch)
     }
 }
 
-static void fetch_into(Feed *f, int64_t item, int64_t slot)
+/* Item number `item` into place `slot` of the batch: what is not converted goes there directly. */
+static void fetch_into(const Feed *f, int64_t item, int64_t slot, int tid)
 {
-    Stream *s = (Stream *)f->s;
-    void *out[64];
-    void **to = s->nfield <= 64 ? out : f->tmp;
-    for (int j = 0; to == out && j < s->nfield; j++)
-        to[j] = f->direct[j] < 0 ? f->tmp[j] : (char *)f->in[f->direct[j]] + (size_t)slot * f->item[f->direct[j]];
-    s->reader->fetch(s, item, 0, to);
+    Stream *s = f->s;
+    void **out = f->slot + (ptrdiff_t)tid * s->nfield, **tmp = f->tmp + (ptrdiff_t)tid * s->nfield;
+    for (int j = 0; j < s->nfield; j++)
+        out[j] = f->direct[j] < 0 ? tmp[j] : (char *)f->in[f->direct[j]] + (size_t)slot * f->item[f->direct[j]];
+    s->reader->fetch(s, item, tid, out);
     for (int k = 0; k < f->d->nfield; k++) {
         const Field *field = &f->d->field[k];
-        if (to == out && f->direct[field->from] == k)
-            continue;
-        convert(field->shape.type, (char *)f->in[k] + (size_t)slot * f->item[k], s->field[field->from].shape.type, to[field->from],
-                field->shape.count);
+        if (f->direct[field->from] != k)
+            convert(field->shape.type, (char *)f->in[k] + (size_t)slot * f->item[k], s->field[field->from].shape.type, out[field->from],
+                    field->shape.count);
+    }
+}
+
+typedef struct { const Feed *f; int64_t at, n; } Fetching;
+
+/* Place b takes item at + b of the (shuffled) epoch, or row `at` of lane b. Each thread has a stretch of places. */
+static void fetch_part(void *with, int tid, int n)
+{
+    const Fetching *job = with;
+    const Feed *f = job->f;
+    for (int64_t b = job->n * tid / n; b < job->n * (tid + 1) / n; b++) {
+        int64_t i = f->d->lanes ? job->at : job->at + b, item = f->perm ? f->perm[i] : i;
+        fetch_into(f, f->d->lanes ? b * f->lane + item : item, b, tid);
     }
 }
 
@@ -108,17 +122,12 @@ int64_t feed_next(Feed *f, int64_t pos, int64_t limit)
     int64_t epoch = f->n == ENDLESS ? 0 : pos / f->n, at = f->n == ENDLESS ? pos : pos % f->n;
     if (f->perm)
         shuffle(f, epoch);
-    if (f->d->lanes) {
-        for (int64_t b = 0; b < batch; b++)
-            fetch_into(f, b * f->lane + (f->perm ? f->perm[at] : at), b);
-        return batch;
+    if (!f->d->lanes) {
+        n = f->n != ENDLESS && n > f->n - at ? f->n - at : n;
+        n = n > limit ? limit : n;
     }
-    if (f->n != ENDLESS && n > f->n - at)
-        n = f->n - at;
-    if (n > limit)
-        n = limit;
-    for (int64_t b = 0; b < n; b++)
-        fetch_into(f, f->perm ? f->perm[at + b] : at + b, b);
+    Fetching job = {f, at, n};
+    team_do(f->s->ordered ? 1 : team_size(f->s->work * (double)n), fetch_part, &job);
     for (int64_t b = n; b < batch; b++)
         for (int k = 0; k < f->d->nfield; k++)
             memcpy((char *)f->in[k] + (size_t)b * f->item[k], f->in[k], f->item[k]);

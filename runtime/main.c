@@ -281,6 +281,12 @@ static void finish_run(Run *r)
         rt_fail("the results cannot be written: %s", strerror(errno));
 }
 
+static void run_and_finish(void *run)
+{
+    run_schedule(run);
+    finish_run(run);
+}
+
 int nlrt_main(const nl_program *p, int argc, char **argv)
 {
     static Run run;
@@ -302,8 +308,7 @@ int nlrt_main(const nl_program *p, int argc, char **argv)
         checkpoint_load(&run, run.resume);
     metrics_open(&run);
     progress_open(&run);
-    run_schedule(&run);
-    finish_run(&run);
+    team_run(run_and_finish, &run);
     streams_close(&run.desc);
     return 0;
 }

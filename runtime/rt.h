@@ -100,7 +100,11 @@ void desc_read(Desc *d, const nl_program *p);              /* fails with a messa
 
 /* ---- team.c: entries are called by a team of threads */
 void team_init(const Desc *d, int nthreads);
+void team_run(void (*work)(void *), void *with);           /* work(with) by the first thread, while the others wait for its calls */
 int  team_threads(void);
+int  team_size(double work);                               /* threads that so many multiply-adds are worth */
+typedef void (*Job)(void *with, int tid, int n);
+void team_do(int n, Job job, void *with);                  /* by the first n threads; done when all are */
 /* Runs entry e; nl_status of the call is checked by the caller: the lowest site wins. */
 typedef struct { char *state; const void *const *in; void *const *out; int64_t count, index; uint64_t seed; } Call;
 nl_status team_call(int entry, const Call *c);
@@ -131,6 +135,8 @@ struct Stream {
     int64_t n, step; bool anywhere;
     /* filled by open and prepare */
     bool used, opened;
+    bool ordered;                /* items can only be fetched by one thread at a time */
+    double work;                 /* multiply-adds of an item */
     int64_t count;               /* ENDLESS: no end */
     uint64_t seed;
     const Desc *desc;
@@ -154,13 +160,14 @@ extern const Reader derive_gen, derive_map, derive_slice, derive_when, derive_ca
 
 /* ---- feed.c: batches of a stream for a step's entry */
 typedef struct {
-    const Do *d; const Stream *s;            /* s NULL: no data */
+    const Do *d; Stream *s;                  /* s NULL: no data */
     int64_t n;                               /* items of the stream (of a lane); ENDLESS */
     int64_t lane;                            /* lanes: distance of their starts */
     uint64_t seed;
     int64_t *perm, perm_epoch;               /* shuffled */
     void **in; size_t *item;                 /* the entry's inputs; bytes of an item */
-    void **tmp;                              /* a whole item of the stream */
+    void **tmp;                              /* a whole item of the stream, for each thread */
+    void **slot;                             /* where its fields go, for each thread */
     int *direct;                             /* for each field of the stream: the input it is fetched into, or -1 */
 } Feed;
 void feed_begin(Feed *f, const Desc *d, const Do *step, uint64_t seed);

@@ -81,13 +81,30 @@ void streams_open(Desc *d)
     }
 }
 
+/* What an item costs, and whether several threads may fetch items at once; sources are done. */
+static void weigh(Stream *s, const Desc *d)
+{
+    s->work = s->entry < 0 ? 0 : d->entry[s->entry].work;
+    for (int k = 0; k < s->nfield; k++)
+        s->work += (double)s->field[k].shape.count;
+    for (int k = 0; k < s->nsrc; k++) {
+        const Stream *src = stream_src(s, k);
+        s->ordered = s->ordered || src->ordered;
+        s->work += src->work * (s->reader == &derive_window ? (double)s->n : 1);
+    }
+}
+
 void streams_seed(Desc *d, uint64_t seed)
 {
     for (int i = 0; i < d->nstream; i++) {
         Stream *s = &d->stream[i];
         s->seed = seed;
-        if (s->used && s->reader->prepare)
+        if (!s->used)
+            continue;
+        s->ordered = false;
+        if (s->reader->prepare)
             s->reader->prepare(s, d);
+        weigh(s, d);
     }
 }
 

@@ -1,27 +1,96 @@
-/* team.c: the threads that call entries. A call runs in one parallel region; each thread has its own nl_call and scratch, made
-   at start-up. How many threads take part depends on the work of the entry and never on the data. */
+/* team.c: the threads that call entries. They are made once, by one parallel region around the whole run: the first thread runs the
+   schedule and hands out calls, the others wait for them. Waiting is a short spin, then sleep: on a busy machine a thread that spins
+   keeps the one that it waits for from running.
+
+   How many threads take part in a call depends on the work of the entry and never on the data. */
+#define _POSIX_C_SOURCE 200809L
 #include "rt.h"
 #include <omp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
-enum { WORK_PER_THREAD = 200000 };       /* multiply-adds that pay for waking one more thread */
+enum {
+    WORK_PER_THREAD = 200000,            /* multiply-adds that pay for one more thread */
+    SPINS = 1000, YIELDS = 10,           /* looks before giving way; turns given away before sleeping */
+};
 
-typedef struct { nl_call call; nl_status status; char *scratch; char pad[64]; } Member;
+/* A thread's own: what it is called with, and the number of calls it was to take part in. */
+typedef struct { _Alignas(64) atomic_uint turn; nl_call call; nl_status status; char *scratch; } Member;
 
 static struct {
     const Desc *desc;
     int n;
     Member *member;
     char *arena;
-} team;
+    /* the work that is handed out */
+    Job job;
+    void *with;
+    int members;
+    bool over;
+    /* written by several threads, each on a line of its own */
+    _Alignas(64) atomic_int arrived;     /* at the barrier */
+    _Alignas(64) atomic_uint passed;     /* barriers */
+    _Alignas(64) atomic_int asleep;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+} team = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
-static _Thread_local bool in_team;       /* only then do other threads come to the barrier */
+static _Thread_local bool in_call;       /* of several threads: only then do others come to the barrier */
+
+static inline void pause_a_bit(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#endif
+}
+
+/* Waits until *x is no longer `old`. */
+static void wait_change(atomic_uint *x, unsigned old)
+{
+    for (int i = 0; i < SPINS + YIELDS; i++) {
+        if (atomic_load_explicit(x, memory_order_acquire) != old)
+            return;
+        if (i < SPINS)
+            pause_a_bit();
+        else
+            sched_yield();
+    }
+    pthread_mutex_lock(&team.lock);
+    atomic_fetch_add(&team.asleep, 1);
+    while (atomic_load(x) == old)
+        pthread_cond_wait(&team.wake, &team.lock);
+    atomic_fetch_sub(&team.asleep, 1);
+    pthread_mutex_unlock(&team.lock);
+}
+
+/* After a change: a thread that goes to sleep counts itself first and then looks again, so it is either seen here or sees the change. */
+static void wake_sleepers(void)
+{
+    if (atomic_load(&team.asleep) == 0)
+        return;
+    pthread_mutex_lock(&team.lock);
+    pthread_cond_broadcast(&team.wake);
+    pthread_mutex_unlock(&team.lock);
+}
+
+static void meet(void)
+{
+    int all = team.members;              /* read before arriving: it may be another call's afterwards */
+    unsigned passed = atomic_load_explicit(&team.passed, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&team.arrived, 1, memory_order_acq_rel) + 1 == all) {
+        atomic_store_explicit(&team.arrived, 0, memory_order_relaxed);
+        atomic_fetch_add(&team.passed, 1);
+        wake_sleepers();
+    } else
+        wait_change(&team.passed, passed);
+}
 
 void nlrt_barrier(void)
 {
-    if (in_team) {
-#pragma omp barrier
-    }
+    if (in_call)
+        meet();
 }
 
 int team_threads(void) { return team.n; }
@@ -33,53 +102,97 @@ void team_init(const Desc *d, int nthreads)
         arena = d->entry[i].arena > arena ? d->entry[i].arena : arena;
         scratch = d->entry[i].scratch > scratch ? d->entry[i].scratch : scratch;
     }
-    omp_set_dynamic(0);
     team.desc = d;
     team.n = nthreads > 0 ? nthreads : omp_get_num_procs();
     team.member = rt_alloc(sizeof *team.member * (size_t)team.n);
     team.arena = rt_alloc(arena);
     for (int t = 0; t < team.n; t++)
         team.member[t].scratch = rt_alloc(scratch);
-    if (team.n > 1) {                    /* wakes the threads once, so that no step has to make them */
-#pragma omp parallel num_threads(team.n)
-        nlrt_barrier();
+}
+
+/* The other threads below n are to go on. */
+static void next_turn(int n)
+{
+    for (int t = 1; t < n; t++)
+        atomic_fetch_add(&team.member[t].turn, 1);
+    wake_sleepers();
+}
+
+static void take_part(int tid)
+{
+    in_call = true;
+    team.job(team.with, tid, team.members);
+    meet();                              /* what they wrote is seen afterwards */
+    in_call = false;
+}
+
+static void serve(int tid)
+{
+    for (unsigned seen = 0;; seen++) {
+        wait_change(&team.member[tid].turn, seen);
+        if (team.over)
+            return;
+        take_part(tid);
     }
 }
 
-static int threads_for(const Entry *e)
+void team_run(void (*work)(void *), void *with)
 {
-    double n = 1 + e->work / WORK_PER_THREAD;
+    omp_set_dynamic(0);
+#pragma omp parallel num_threads(team.n) if (team.n > 1)
+    {
+        int tid = omp_get_thread_num();
+        if (tid > 0)
+            serve(tid);
+        else {
+            team.n = omp_get_num_threads();      /* may be fewer than asked for */
+            work(with);
+            team.over = true;
+            next_turn(team.n);
+        }
+    }
+}
+
+int team_size(double work)
+{
+    double n = 1 + work / WORK_PER_THREAD;
     return n < team.n ? (int)n : team.n;
 }
 
-static void run_member(int entry, const Call *c, int tid, int n, char *arena, char *scratch)
+void team_do(int n, Job job, void *with)
 {
+    if (n <= 1) {
+        job(with, 0, 1);
+        return;
+    }
+    team.job = job;
+    team.with = with;
+    team.members = n;
+    next_turn(n);
+    take_part(0);
+}
+
+/* ---- calls of entries */
+typedef struct { int entry; const Call *call; } Calling;
+
+static void run_member(void *with, int tid, int n)
+{
+    const Call *c = ((const Calling *)with)->call;
+    const nl_entry *e = &team.desc->program->entry[((const Calling *)with)->entry];
     Member *m = &team.member[tid];
-    const nl_entry *e = &team.desc->program->entry[entry];
     m->status = (nl_status){0};
-    m->call = (nl_call){.state = c->state, .in = c->in, .out = c->out, .arena = arena, .scratch = scratch, .count = c->count, .index = c->index,
-                        .seed = c->seed, .tid = tid, .nthreads = n, .status = &m->status, .self = e->self};
+    m->call = (nl_call){.state = c->state, .in = c->in, .out = c->out, .arena = team.arena, .scratch = m->scratch, .count = c->count,
+                        .index = c->index, .seed = c->seed, .tid = tid, .nthreads = n, .status = &m->status, .self = e->self};
     e->fn(&m->call);
 }
 
 nl_status team_call(int entry, const Call *c)
 {
-    int n = threads_for(&team.desc->entry[entry]), got = 1;
-    if (n <= 1)
-        run_member(entry, c, 0, 1, team.arena, team.member[0].scratch);
-    else {
-#pragma omp parallel num_threads(n)
-        {
-            int tid = omp_get_thread_num(), all = omp_get_num_threads();
-            if (tid == 0)
-                got = all;
-            in_team = all > 1;
-            run_member(entry, c, tid, all, team.arena, team.member[tid].scratch);
-            in_team = false;
-        }
-    }
+    Calling calling = {entry, c};
+    int n = team_size(team.desc->entry[entry].work);
+    team_do(n, run_member, &calling);
     nl_status st = team.member[0].status;
-    for (int t = 1; t < got; t++) {
+    for (int t = 1; t < n; t++) {
         const nl_status *other = &team.member[t].status;
         if (other->bad && (!st.bad || other->site < st.site))
             st = *other;
@@ -93,6 +206,9 @@ nl_status alone_call(int entry, const Call *c, char *arena, char *scratch)
     nl_status st = {0};
     nl_call call = {.state = c->state, .in = c->in, .out = c->out, .arena = arena ? arena : team.arena, .scratch = scratch ? scratch : team.member[0].scratch,
                     .count = c->count, .index = c->index, .seed = c->seed, .tid = 0, .nthreads = 1, .status = &st, .self = e->self};
+    bool outside = in_call;
+    in_call = false;                     /* its barriers are its own */
     e->fn(&call);
+    in_call = outside;
     return st;
 }

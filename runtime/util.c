@@ -2,11 +2,21 @@
 #define _POSIX_C_SOURCE 200809L
 #include "rt.h"
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 const char *rt_name = "program";
+
+/* Several threads may fail at once: the first one speaks, the others wait for the end. */
+static void one_fails(void)
+{
+    static atomic_flag failing = ATOMIC_FLAG_INIT;
+    while (atomic_flag_test_and_set(&failing))
+        pause();
+}
 
 static void say(const char *place, const char *kind, const char *fmt, va_list ap)
 {
@@ -17,7 +27,7 @@ static void say(const char *place, const char *kind, const char *fmt, va_list ap
     fputc('\n', stderr);
 }
 
-#define FAIL(place, status) do { va_list ap; va_start(ap, fmt); say(place, "error: ", fmt, ap); va_end(ap); exit(status); } while (0)
+#define FAIL(place, status) do { va_list ap; one_fails(); va_start(ap, fmt); say(place, "error: ", fmt, ap); va_end(ap); exit(status); } while (0)
 
 _Noreturn void rt_fail(const char *fmt, ...) { FAIL(rt_name, 1); }
 _Noreturn void rt_usage(const char *fmt, ...) { FAIL(rt_name, 2); }

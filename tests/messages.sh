@@ -1,6 +1,7 @@
 #!/bin/sh
-# The whole text of every message of the scanner, the grammar and the names (tests/messages): what `nlc check NAME.nl` says there
-# is NAME.err, to the letter. Files part_*.nl are used by others. UPDATE=1 writes the .err files anew: look at the difference.
+# The whole text of every message of the scanner, the grammar and the names (tests/messages): what `nlc check NAME.nl`
+# says there is NAME.err, to the letter. Files part_*.nl are used by others. UPDATE=1 writes the .err files anew (then
+# look at the difference).
 . "${top_srcdir:-.}/tests/lib.sh"
 case $NLC in /*) ;; *) NLC=$PWD/$NLC ;; esac
 cd "$tests/messages" || exit 1

@@ -1,5 +1,6 @@
-/* contract_test.c: products of random loops, strides, types and thread counts, on several levels of the CPU, bit by bit against
-   plain loops that follow the bits contract (one chain of multiply-adds over k, slabs, or 16 lanes and a tree). */
+/* contract_test.c: products of random loops, strides, types and thread counts, on several levels of the CPU, bit by
+   bit against plain loops that follow the bits contract (one chain of multiply-adds over k, slabs, or 16 lanes and a
+   tree). */
 #include "emit_jit.h"
 #include <criterion/criterion.h>
 #include <math.h>
@@ -32,20 +33,22 @@ static int fill(uint64_t *rng, Ext *list, int max)
     return n;
 }
 
-/* Lays one operand out: its loops in a random order (or the order given), densely, now and then with a gap. */
+/* Lays one operand out: its loops in a random order (or the order given), densely, now and then with a gap. Returns the
+   number of elements from the first to the last. */
 static int64_t lay_out(uint64_t *rng, Ext **loop, int n, int which, bool keep_last)
 {
-    int64_t stride = 1;
+    int64_t stride = 1, last = 0;
     for (int i = n - 1; i >= 0; i--) {
         int j = keep_last && i == n - 1 ? i : (int)below(rng, i + 1);
         Ext *e = loop[j];
         loop[j] = loop[i];
         *(which == 0 ? &e->sa : which == 1 ? &e->sb : &e->sc) = stride;
+        last += (e->n - 1) * stride;
         stride *= e->n;
         if (!below(rng, 6))
             stride += below(rng, 3);
     }
-    return stride;
+    return last + 1;
 }
 
 static int gather_loops(Ext **to, ContractSpec *s, bool m, bool n, bool k)
@@ -210,8 +213,8 @@ static Number element(const ContractSpec *s, bool fused, const void *a, const vo
 /* ---- running */
 
 /* The test's epilogue: c = 2 v at the flat index, and a note in the extra operand that the element was visited. */
-static void doubled(Em *em, const ContractSpec *s, LLVMValueRef v, int valid, LLVMValueRef batch, LLVMValueRef m, LLVMValueRef n,
-                    const LLVMValueRef *operand)
+static void doubled(Em *em, const ContractSpec *s, LLVMValueRef v, int valid, LLVMValueRef batch, LLVMValueRef m,
+                    LLVMValueRef n, const LLVMValueRef *operand)
 {
     int64_t ms = volume(s->m, s->nm), ns = volume(s->n, s->nn);
     LLVMValueRef at = em_index(em, em_index(em, batch, ms, m), ns, n);
@@ -225,7 +228,7 @@ static void doubled(Em *em, const ContractSpec *s, LLVMValueRef v, int valid, LL
 
 static void *filled(Dt dt, int64_t n, uint64_t *rng)
 {
-    char *p = malloc((size_t)n * 8 + 8);
+    char *p = guarded_alloc((size_t)(n * dt_size(dt)));
     for (int64_t i = 0; i < n; i++) {
         double x = rng_unit(rng);
         if (dt == F32) ((float *)p)[i] = (float)x;
@@ -236,12 +239,16 @@ static void *filled(Dt dt, int64_t n, uint64_t *rng)
     return p;
 }
 
-static void call(const Case *c, Kernel k, void *a, void *b, void *out, void *seen, void *scratch, int64_t tid, int64_t nthreads)
+typedef void (*Plain)(void *a, void *b, void *c, void *scratch, int64_t tid, int64_t nthreads);
+typedef void (*Extra)(void *a, void *b, void *c, void *extra, void *scratch, int64_t tid, int64_t nthreads);
+
+static void call(const Case *c, Kernel k, void *a, void *b, void *out, void *seen, void *scratch, int64_t tid,
+                 int64_t nthreads)
 {
     if (c->epilogue)
-        ((void (*)(void *, void *, void *, void *, void *, int64_t, int64_t))k)(a, b, out, seen, scratch, tid, nthreads);
+        ((Extra)k)(a, b, out, seen, scratch, tid, nthreads);
     else
-        ((void (*)(void *, void *, void *, void *, int64_t, int64_t))k)(a, b, out, scratch, tid, nthreads);
+        ((Plain)k)(a, b, out, scratch, tid, nthreads);
 }
 
 static void describe(const Case *c)
@@ -253,12 +260,14 @@ static void describe(const Case *c)
     for (int g = 0; g < 4; g++) {
         fprintf(stderr, " %c", "bmnk"[g]);
         for (int i = 0; i < n[g]; i++)
-            fprintf(stderr, "[%d: %d %d %d]", (int)list[g][i].n, (int)list[g][i].sa, (int)list[g][i].sb, (int)list[g][i].sc);
+            fprintf(stderr, "[%d: %d %d %d]", (int)list[g][i].n, (int)list[g][i].sa, (int)list[g][i].sb,
+                    (int)list[g][i].sc);
     }
     fprintf(stderr, "\n");
 }
 
-static void compare(const Case *c, const char *cpu, bool fused, int threads, void *a, void *b, const void *out, const void *seen)
+static void compare(const Case *c, const char *cpu, bool fused, int threads, void *a, void *b, const void *out,
+                    const void *seen)
 {
     const ContractSpec *s = &c->s;
     int64_t ms = volume(s->m, s->nm), ns = volume(s->n, s->nn);
@@ -287,12 +296,13 @@ static void run_case(const Case *c, const Target *t, const char *cpu, void *lib)
 {
     const ContractSpec *s = &c->s;
     uint64_t rng = (uint64_t)c->na;
-    size_t bytes = (size_t)(c->epilogue ? c->outputs : c->nc) * 8 + 8, wants = (size_t)contract_scratch(t, s);
-    void *a = filled(s->dt, c->na, &rng), *b = filled(s->dt, c->nb, &rng), *first = calloc(1, bytes);
-    void *scratch = wants ? aligned_alloc(64, (wants + 63) / 64 * 64) : NULL;
+    size_t bytes = (size_t)((c->epilogue ? c->outputs : c->nc) * dt_size(s->dt)), wants = (size_t)contract_scratch(t, s);
+    void *a = filled(s->dt, c->na, &rng), *b = filled(s->dt, c->nb, &rng), *first = malloc(bytes);
+    void *scratch = guarded_alloc(wants);
+    size_t seen_bytes = (size_t)(c->outputs * dt_size(s->dt));
     Kernel k = (Kernel)jit_find(lib, c->name);
     for (int threads = 1; threads <= 7; threads += threads == 1 ? 1 : 5) {
-        void *out = calloc(1, bytes), *seen = calloc(1, (size_t)c->outputs * 8);
+        void *out = guarded_alloc(bytes), *seen = guarded_alloc(seen_bytes);
         for (int tid = 0; tid < threads; tid++)
             call(c, k, a, b, out, seen, scratch, tid, threads);
         if (threads == 1) {
@@ -303,13 +313,13 @@ static void run_case(const Case *c, const Target *t, const char *cpu, void *lib)
                 describe(c);
             cr_assert(!memcmp(first, out, bytes), "%s: %d threads make other bits", c->name, threads);
         }
-        free(out);
-        free(seen);
+        guarded_free(out, bytes);
+        guarded_free(seen, seen_bytes);
     }
     free(first);
-    free(a);
-    free(b);
-    free(scratch);
+    guarded_free(a, (size_t)(c->na * dt_size(s->dt)));
+    guarded_free(b, (size_t)(c->nb * dt_size(s->dt)));
+    guarded_free(scratch, wants);
 }
 
 static void run_all(Case *c, int n)
@@ -357,9 +367,10 @@ static Case matrices(int64_t m, int64_t n, int64_t k, bool ta, bool tb)
 
 Test(contract, matrices_of_all_forms)
 {
-    static const int64_t size[][3] = { { 1, 1, 1 }, { 1, 1, 100 }, { 1, 64, 48 }, { 64, 1, 48 }, { 3, 5, 4 }, { 16, 16, 16 },
-                                       { 65, 10, 256 }, { 13, 33, 1 }, { 100, 100, 100 }, { 17, 40, 5000 }, { 2, 50, 40 },
-                                       { 12, 96, 17 }, { 130, 70, 33 }, { 1, 300, 1 }, { 700, 270, 200 } };
+    static const int64_t size[][3] = { { 1, 1, 1 }, { 1, 1, 100 }, { 1, 64, 48 }, { 64, 1, 48 }, { 3, 5, 4 },
+                                       { 16, 16, 16 }, { 65, 10, 256 }, { 13, 33, 1 }, { 100, 100, 100 },
+                                       { 17, 40, 5000 }, { 2, 50, 40 }, { 12, 96, 17 }, { 130, 70, 33 }, { 1, 300, 1 },
+                                       { 700, 270, 200 } };
     enum { SIZES = sizeof size / sizeof *size };
     static Case c[4 * SIZES];
     for (int i = 0; i < 4 * SIZES; i++)

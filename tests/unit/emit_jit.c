@@ -1,9 +1,10 @@
-/* emit_jit.c: see emit_jit.h. The compiler's own road (object file, linker driver) is used, so that what is tested is what ships. */
+/* emit_jit.c: see emit_jit.h. The compiler's own road (object file, linker driver) is used, so that what is tested is
+   what ships. */
 #include "emit_jit.h"
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 #if defined __x86_64__
@@ -87,4 +88,25 @@ void flush_denormals(bool on)
 #else
     (void)on;
 #endif
+}
+
+static size_t whole_pages(size_t bytes)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    return (bytes + page - 1) / page * page;
+}
+
+void *guarded_alloc(size_t bytes)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), room = whole_pages(bytes);
+    char *p = mmap(NULL, room + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED || mprotect(p + room, page, PROT_NONE))
+        fail("no memory", "mmap");
+    return p + room - bytes;
+}
+
+void guarded_free(void *p, size_t bytes)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), room = whole_pages(bytes);
+    munmap((char *)p - (room - bytes), room + page);
 }

@@ -13,4 +13,8 @@ uint64_t rng_next(uint64_t *state);
 double rng_unit(uint64_t *state);                    /* -1 .. 1 */
 
 void flush_denormals(bool on);                       /* as the runtime's workers do */
+
+/* Zeroed memory that ends where a page begins that nobody may touch: reading or writing past the end is a crash. */
+void *guarded_alloc(size_t bytes);
+void guarded_free(void *p, size_t bytes);
 #endif

@@ -57,12 +57,15 @@ static char *shown(const Ast *a)
         const char c[2] = { (char)a->op, 0 };
         return arena_printf("(%s%s%s)", shown(a->a), c, shown(a->b));
     }
-    case E_UN:    return a->op == '\'' ? arena_printf("(%s')", shown(a->a)) : arena_printf("(%c%s)", a->op, shown(a->a));
+    case E_UN:
+        if (a->op == '\'') return arena_printf("(%s')", shown(a->a));
+        return arena_printf("(%c%s)", a->op, shown(a->a));
     case E_RANGE: return arena_printf("(%s..%s)", shown(a->a), shown(a->b));
     case E_KEY:   return arena_printf("(%s key %s)", shown(a->a), shown(a->b));
     case E_WHEN:  return arena_printf("(%s when %s)", shown(a->a), shown(a->b));
     case E_WINDOW:
-        return arena_printf("(%s window %s%s%s%s)", shown(a->a), shown(a->b), a->c ? " step " : "", a->c ? shown(a->c) : "",
+        return arena_printf("(%s window %s%s%s%s)", shown(a->a), shown(a->b), a->c ? " step " : "",
+            a->c ? shown(a->c) : "",
                             a->op == 'a' ? " anywhere" : "");
     default:      return ast_text(a);
     }
@@ -129,9 +132,12 @@ Test(parse, brackets_and_tuples)
 Test(parse, text_is_read_back)
 {
     static const char *const rows[] = {
-        "a + b*c - -d", "(a + b)*c", "a - (b - c)", "(a^b)^c", "a^(b^c)", "(-a)^b", "-(a + b)", "not (a or b)", "(not a) == b", "x'[0].m(y)'",
-        "(a + b)'", "f(x, k = 3, \"t\\n\\\"\\\\\")", "[x^2 for x in 1..n]", "(a, b)", "(a,)", "(a: b)", "()", "x[a:b, :, new, 90%:]",
-        "mix(0.85: s when y // 3 == 1, 0.15: t)", "(s when c) window 3 step 2 anywhere", "1e-3", "p(3) key (a + b)", "(a..b)", "a @ b @ c", "a @ (b @ c)",
+        "a + b*c - -d", "(a + b)*c", "a - (b - c)", "(a^b)^c", "a^(b^c)", "(-a)^b", "-(a + b)", "not (a or b)",
+        "(not a) == b", "x'[0].m(y)'",
+        "(a + b)'", "f(x, k = 3, \"t\\n\\\"\\\\\")", "[x^2 for x in 1..n]", "(a, b)", "(a,)", "(a: b)", "()",
+        "x[a:b, :, new, 90%:]",
+        "mix(0.85: s when y // 3 == 1, 0.15: t)", "(s when c) window 3 step 2 anywhere", "1e-3", "p(3) key (a + b)",
+        "(a..b)", "a @ b @ c", "a @ (b @ c)",
         "a // b % c", "2*(a // b)", "s window (a..b)",
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -143,7 +149,8 @@ Test(parse, text_is_read_back)
 
 Test(parse, ends_of_statements)
 {
-    Ast *f = parse_well("fn f(x) { y = x; z = g(x,\n    y);; ;\n\n  w = [1,\n2] # comment (\n z }\nfn g(x) = x\n")->body[0];
+    Ast *f = parse_well("fn f(x) { y = x; z = g(x,\n    y);; ;\n\n  w = [1,\n2] # comment (\n z }\n"
+                        "fn g(x) = x\n")->body[0];
     cr_assert_eq(f->nbody, 4);
     cr_assert_eq(parse_well("fn f(x) { if x { 1 } else { 2 }; 3 }")->body[0]->nbody, 2);
     cr_assert_eq(parse_well("fn f(x) { if x { 1 }\n else { 2 } 3 }")->body[0]->nbody, 2);
@@ -158,16 +165,21 @@ Test(parse, ends_of_statements)
 Test(parse, words_as_names)
 {
     static const char *const words[] = {
-        "over", "in", "on", "each", "key", "at", "window", "step", "anywhere", "mean", "sum", "anchor", "frozen", "from", "wrt", "keep", "truncate",
-        "batch", "lanes", "steps", "epochs", "shuffled", "carry", "until", "learning", "seeds", "rows", "cols", "cells", "t", "loss", "new",
+        "over", "in", "on", "each", "key", "at", "window", "step", "anywhere", "mean", "sum", "anchor", "frozen",
+        "from", "wrt", "keep", "truncate",
+        "batch", "lanes", "steps", "epochs", "shuffled", "carry", "until", "learning", "seeds", "rows", "cols",
+        "cells", "t", "loss", "new",
         "train", "test", "tick", "table", "repeat", "event",
     };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         const char *w = words[i];
         parse_well(arena_printf("fn f(%s) = %s\nfn g(a, %s = 3) { %s = a*%s; %s }\n", w, w, w, w, w, w));
-        parse_well(arena_printf("model M over (x : [2]) {\n learn %s : [2] = 0 every 1 with gd(%s)\n state %s, b : [%s]\n x.%s\n }\n", w, w, w, w, w));
-        parse_well(arena_printf("rule r(%s) (W, g at %s) { %s <- W*%s\n %s = g\n f(%s = 2, -%s)\n }\n", w, w, w, w, w, w, w));
-        parse_well(arena_printf("fn f(x) { for %s in (a, %s) { x = %s' }\n level %s over %s in %s { } }\n", w, w, w, w, w, w));
+        parse_well(arena_printf("model M over (x : [2]) {\n learn %s : [2] = 0 every 1 with gd(%s)\n"
+                                " state %s, b : [%s]\n x.%s\n }\n", w, w, w, w, w));
+        parse_well(arena_printf("rule r(%s) (W, g at %s) { %s <- W*%s\n %s = g\n f(%s = 2, -%s)\n }\n", w, w, w, w, w,
+            w, w));
+        parse_well(arena_printf("fn f(x) { for %s in (a, %s) { x = %s' }\n level %s over %s in %s { } }\n", w, w, w,
+            w, w, w));
         parse_well(arena_printf("schedule { table %s rows %s cols %s\n train M on %s for %s steps }\n", w, w, w, w, w));
     }
 }
@@ -185,10 +197,13 @@ Test(parse, clauses)
     Clauses *c = m->body[0]->cl;
     cr_assert(c->mean && c->every->inum == 8 && c->nvars == 1 && c->in->kind == E_RANGE && c->with->kind == E_CALL);
     c = m->body[1]->cl;
-    cr_assert(c->mode == 'f' && c->block->inum == 16 && c->with->kind == E_TUPLE && c->with->n == 2 && c->keep && !strcmp(c->keep_in->name, "L"));
-    cr_assert(m->body[1]->tuple && m->body[1]->nnames == 2 && m->body[2]->kind == S_STATE && m->body[2]->nnames == 2 && !m->body[2]->tuple);
+    cr_assert(c->mode == 'f' && c->block->inum == 16 && c->with->kind == E_TUPLE && c->with->n == 2 && c->keep &&
+        !strcmp(c->keep_in->name, "L"));
+    cr_assert(m->body[1]->tuple && m->body[1]->nnames == 2 && m->body[2]->kind == S_STATE &&
+        m->body[2]->nnames == 2 && !m->body[2]->tuple);
     c = m->body[3]->cl;
-    cr_assert(m->body[3]->drawn && m->body[3]->type->n == 2 && c->when && c->when_sum && c->keep && !c->keep_in && !c->every);
+    cr_assert(m->body[3]->drawn && m->body[3]->type->n == 2 && c->when && c->when_sum && c->keep && !c->keep_in &&
+        !c->every);
     c = m->body[4]->cl;
     cr_assert(c->from->kind == E_STR && c->nmap == 2 && c->map[0]->a->kind == E_FIELD && c->nvars == 2);
     cr_assert(!strcmp(m->body[5]->name, "l") && m->body[5]->b->kind == E_FOR);
@@ -202,16 +217,20 @@ Test(parse, definitions)
                         "block B(d, h = 4*d) (x : [T, d], y : []) -> ([T, d], i32[]) { (x, y) }\n"
                         "rule r(lr) (W : [o, i], g at 2*W, x, u, w) { }\n"
                         "fn f(x : [n], k = 3) = x\nconst C : [2] = [1, 2]\nmodel M(a) over () { }\n")->body[0];
-    cr_assert(f->nparams == 1 && f->ninputs == 2 && f->b->kind == E_NAME && f->c->kind == E_BIN && f->n == 1 && !strcmp(f->list[0]->type->name, "u8"));
+    cr_assert(f->nparams == 1 && f->ninputs == 2 && f->b->kind == E_NAME && f->c->kind == E_BIN && f->n == 1 &&
+        !strcmp(f->list[0]->type->name, "u8"));
 }
 
 Test(parse, schedules)
 {
-    Ast *s = parse_well("schedule {\n train (A, B) on each (s, t) batch 10 lanes for 2*n epochs shuffled until a < 1 carry learning p, q.r\n"
-                        " train M for 5 steps\n test M\n test M on s batch 3\n tick m.end\n table 100*a rows b cols stream cells model\n"
+    Ast *s = parse_well("schedule {\n train (A, B) on each (s, t) batch 10 lanes for 2*n epochs shuffled"
+                        " until a < 1 carry learning p, q.r\n"
+                        " train M for 5 steps\n test M\n test M on s batch 3\n tick m.end\n"
+                        " table 100*a rows b cols stream cells model\n"
                         " repeat 5 seeds { x = 3 }\n}\n")->body[0];
     SchedClauses *c = s->body[0]->sc;
-    cr_assert(c->each && c->lanes && c->epochs && c->shuffled && c->carry && c->until && c->nlearning == 2 && c->batch->inum == 10);
+    cr_assert(c->each && c->lanes && c->epochs && c->shuffled && c->carry && c->until && c->nlearning == 2 &&
+        c->batch->inum == 10);
     cr_assert(!s->body[1]->b && !s->body[1]->sc->epochs && !s->body[2]->b && s->body[3]->sc->batch);
     cr_assert(!strcmp(s->body[5]->sc->cols, "stream") && !strcmp(s->body[5]->sc->cells, "model"));
 }
@@ -227,8 +246,10 @@ Test(parse, places)
 Test(parse, depth_is_bounded)
 {
     static const struct { const char *one, *last, *close; } chains[] = {
-        { "(", "1", ")" }, { "[", "1", "]" }, { "-", "1", "" }, { "not ", "1", "" }, { "1^", "1", "" }, { "1+", "1", "" }, { "f(", "1", ")" },
-        { "x[", "1", "]" }, { "", "f", "(1)" }, { "", "f", "'" }, { "", "f", ".a" }, { "", "f", "[1]" }, { "1 when ", "1", "" },
+        { "(", "1", ")" }, { "[", "1", "]" }, { "-", "1", "" }, { "not ", "1", "" }, { "1^", "1", "" },
+        { "1+", "1", "" }, { "f(", "1", ")" },
+        { "x[", "1", "]" }, { "", "f", "(1)" }, { "", "f", "'" }, { "", "f", ".a" }, { "", "f", "[1]" },
+        { "1 when ", "1", "" },
     };
     enum { N = 20000 };
     for (size_t k = 0; k < sizeof chains / sizeof *chains; k++) {
@@ -279,7 +300,8 @@ static void try_variants(const char *text, size_t n, size_t stride)
 static void each_expression(const Ast *a)
 {
     if (!a) return;
-    if (a->kind <= E_FOR && a->kind != E_ARG && a->kind != E_PAIR && a->kind != E_SLICE && a->kind != E_NEWAX && a->kind != E_FOR && !a->percent) {
+    if (a->kind <= E_FOR && a->kind != E_ARG && a->kind != E_PAIR && a->kind != E_SLICE && a->kind != E_NEWAX &&
+        a->kind != E_FOR && !a->percent) {
         char *text = ast_text(a);
         Ast *again = parse(arena_printf("const A = %s\n", text));
         cr_assert(again->nbody == 1 && again->body[0]->a, "%s", text);
@@ -400,12 +422,14 @@ Test(diag, near_names)
 {
     static const char *const names[] = { "adamw", "gd", "momentum", "W", "learn", "softmax" };
     static const struct { const char *name, *near; } rows[] = {
-        { "adamv", "adamw" }, { "momentun", "momentum" }, { "w", "W" }, { "lern", "learn" }, { "laern", "learn" }, { "sofmx", "softmax" },
+        { "adamv", "adamw" }, { "momentun", "momentum" }, { "w", "W" }, { "lern", "learn" }, { "laern", "learn" },
+        { "sofmx", "softmax" },
         { "gdd", "gd" }, { "x", NULL }, { "adamw", NULL }, { "something", NULL }, { "", NULL },
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const char *near = nearest(rows[i].name, names, 6);
-        cr_assert(near == rows[i].near || (near && rows[i].near && !strcmp(near, rows[i].near)), "%s: %s", rows[i].name, near);
+        cr_assert(near == rows[i].near || (near && rows[i].near && !strcmp(near, rows[i].near)), "%s: %s",
+            rows[i].name, near);
     }
     char long_name[500];
     memset(long_name, 'a', 499);

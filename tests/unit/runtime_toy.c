@@ -227,6 +227,8 @@ static void map(const nl_call *c)
     to[0] = 2 * x[0];
     to[1] = (double)c->index;
     *(double *)c->out[1] = *(const double *)c->in[1];
+    if (*(const double *)c->in[1] == 99)
+        *c->status = (nl_status){.site = 0, .index = 99, .limit = 2, .bad = 1};
 }
 
 static void when(const nl_call *c) { *(unsigned char *)c->out[0] = *(const double *)c->in[0] == 1; }
@@ -281,7 +283,7 @@ static const char head[] =
     "{\"name\":\"steps\",\"in\":[" F64("1") "],\"out\":[" F64("") "]},"
     "{\"name\":\"until\",\"in\":[" F64("2") "],\"out\":[{\"type\":\"bool\",\"shape\":[]}]},"
     "{\"name\":\"gen\",\"in\":[],\"out\":[" F64("2") "," F64("") "]},"
-    "{\"name\":\"map\",\"in\":[" F64("2") "," F64("") "],\"out\":[" F64("2") "," F64("") "]},"
+    "{\"name\":\"map\",\"work\":%s,\"in\":[" F64("2") "," F64("") "],\"out\":[" F64("2") "," F64("") "]},"
     "{\"name\":\"when\",\"in\":[" F64("") "],\"out\":[{\"type\":\"bool\",\"shape\":[]}]},"
     "{\"name\":\"share\",\"in\":[" F64("2") "],\"out\":[{\"type\":\"bool\",\"shape\":[]}]},"
     "{\"name\":\"bytes\",\"in\":[{\"type\":\"i32\",\"shape\":[2,4]}],\"out\":[" F64("3") "]},"
@@ -320,7 +322,7 @@ static _Noreturn void child(const char *streams, const char *schedule, const cha
         argv[argc++] = w;
     const char *hash = getenv("TOY_HASH");
     const char *work = toy_team ? "1e7" : "100";
-    json = fmt(head, hash ? hash : "0123456789abcdef", work, work, work);
+    json = fmt(head, hash ? hash : "0123456789abcdef", work, work, work, work);
     json = fmt("%s\"streams\":[%s],\"schedule\":[%s]}", json, streams, schedule);
     if (!freopen("stdout", "w", stdout) || !freopen("stderr", "w", stderr))
         _exit(99);

@@ -249,6 +249,20 @@ Test(streams, maps_and_conditions)
     SAME(CUT "," OVER("when", "a", "1", "\"entry\":10,\"take\":[1]") "," OVER("when", "b", "2", "\"entry\":11,\"take\":[0]"), 3, {3, 0, 1});
 }
 
+/* Several threads fetch a batch: the same items. */
+Test(streams, maps_by_threads)
+{
+    char *mapped = CUT "," OVER("map", "m", "1", "\"entry\":9,\"take\":[0,1]") "," OVER("map", "n", "2", "\"entry\":9,\"take\":[0,1]");
+    double one = test_loss(mapped, 3, "");
+    toy_team = 1;
+    for (int n = 1; n < 6; n++)
+        cr_assert_eq(test_loss(mapped, 3, fmt("--threads %d", n)), one);
+    char *todo = fmt("%s,%s", new_toy(0, "p"), test(0, "p", 1, ""));
+    write_text("bad.csv", "0,0,0\n1,1,99\n0,0,99\n0,0,99\n");
+    FAILS(run_toy(fmt("%s,%s", csv("n", "bad.csv"), OVER("map", "m", "0", "\"entry\":9,\"take\":[0,1]")), todo, "--threads 3"), 1,
+          "toy.nl:7:9: error: index 99 is outside of E[y], which has 2 (stream m)");
+}
+
 Test(streams, one_after_the_other)
 {
     SAME(CUT "," OVER("slice", "d", "0", "\"lo\":0,\"hi\":2") "," OVER("cat", "e", "1,2,1", "\"n\":0"), 3,
