@@ -82,10 +82,8 @@ static Node *is_due(Node *count, int64_t n) { return n_bin(OP_EQ, n_bin(OP_MOD, 
 
 static bool rule_inputs_supported(Ast *def)
 {
-    for (int i = 0; i < def->ninputs; i++) {
-        const char *what = i >= 2 ? def->inputs[i]->name : def->inputs[i]->b ? "g at E" : NULL;
-        if (!what) continue;
-        error_at(def->inputs[i]->loc, "`%s` in a rule comes with the next release; this one has W and g", what);
+    if (def->ninputs > 2) {
+        error_at(def->inputs[2]->loc, "`%s` in a rule comes with the next release; this one has W and g", def->inputs[2]->name);
         return false;
     }
     if (def->ninputs == 2) return true;
@@ -175,6 +173,10 @@ bool apply_rule_call(Scope *s, Value f, int n, Value *arg, Loc at)
     Lvl *l = el.lvl;
     if (!l || l->kind != L_RULE || n < 2 || arg[0].kind != V_TENSOR || arg[0].state != l->w->st) return false;
     if (n > 2) { error_at(at, "a rule is applied to the tensor and a gradient: %s(W, g)", f.clo->def->name); return true; }
+    if (f.clo->def->ninputs == 2 && f.clo->def->inputs[1]->b) {
+        error_at(at, "the rule '%s' asks for the gradient elsewhere (g at E); it moves a state itself and is not applied inside another rule", f.clo->def->name);
+        return true;
+    }
     if (arg[0].node != var_value(l->w).node) { error_at(at, "a rule moves W as it is now; this is an older value of it"); return true; }
     Value g = v_as_float(arg[1], at);
     if (g.kind != V_TENSOR) return true;
@@ -445,26 +447,78 @@ static Value raised(Var *v, Node *n)
     return x;
 }
 
-/* `anchor`: the gradient and the rule's arguments are those of the body run with the state at the start of the item's block. */
-static void anchored(Var *v, Node **g, Value *rule)
+/* `g at E`: where the rule asks for the gradient, E of the state as it is now and the rule's arguments. NULL: at the state itself. */
+static Node *gradient_place(Var *v, Closure *c)
+{
+    Ast *def = c->def, *at = def->ninputs == 2 ? def->inputs[1]->b : NULL;
+    int rank, extra = 0; int32_t dim[MAXDIM];
+    if (!at) return NULL;
+    Axes outside = axes;
+    if (!v->inner && el.lvl->kind != L_RULE) axes.n = 0;
+    Scope *s = scope_new(file_scope(def->loc.file), c->at);
+    Value now = v->cur;
+    now.state = NULL;
+    if (el.lvl->kind == L_RULE) raise_lead(&now, v->lead);
+    v_shape(now, &rank, dim);
+    Value e = v_err();
+    if (bind_params(s, def, c)) {
+        Ast *type = def->inputs[0]->type;
+        s = scope_new(s, c->at);
+        extra = type && rank > type->n ? rank - type->n : 0;
+        if (!type || (rank >= type->n && meet_type(s, def->inputs[0], dim + extra, arena_printf("'%s' is", v->st->path), c->at))) {
+            for (int k = 0; k < extra; k++) axis_push(dim[k]);
+            raise_lead(&now, extra);
+            scope_bind(s, def->inputs[0]->name, now, c->at);
+            e = v_convert(v_as_float(eval(s, at), at->loc), v->st->dt, at->loc);
+        }
+    }
+    int lead = extra + (el.lvl->kind == L_RULE ? v->lead : 0);
+    if (e.kind == V_TENSOR) e = v_stretch(e, rank - extra, dim + extra, at->loc, "the place of the gradient");
+    for (int k = 0; k < lead && e.kind == V_TENSOR; k++) e = v_lower_axis(e, axes.n - 1 - k);
+    uint16_t lanes = v->frame ? v->frame->state_axes : 0;
+    axes = outside;
+    if (e.kind != V_TENSOR) return NULL;
+    if (v->frame) e = frames_enter(e);
+    if (e.axes & ~lanes) { error_at(at->loc, "the place of a gradient is one value a step, and this is each item's own"); return NULL; }
+    return n_mark(v_full(e, lanes, v->st->rank, v->st->dim), graph_uid());
+}
+
+static Value value_subst(Value v, Nodes *from, Nodes *to)
+{
+    if (v.kind == V_TENSOR) graph_subst(1, &v.node, from->n, from->at, to->at);
+    if (v.kind == V_LIST) {
+        Value *e = NEWN(Value, v.n + 1);
+        for (int i = 0; i < v.n; i++) e[i] = value_subst(v.elem[i], from, to);
+        v.elem = e;
+    }
+    if (v.kind == V_DEF) {                                /* a rule's arguments, those of rules among them */
+        Closure *c = NEW(Closure);
+        *c = *v.clo;
+        c->arg = NEWN(Value, c->n + 1);
+        for (int i = 0; i < c->n; i++) c->arg[i] = value_subst(v.clo->arg[i], from, to);
+        v.clo = c;
+    }
+    return v;
+}
+
+/* Where the gradient is taken, and with it the rule's arguments. `anchor`: those of the body run with the state at the start of
+   the item's block. `g at E`: the gradient at E of the running state, all else as it is. */
+static void anchored(Var *v, Node *w, Node **g, Value *rule)
 {
     Nodes from = { 0 }, to = { 0 };
-    if (!v->block || v->is_frozen) return;
+    Node *place = gradient_place(v, rule->clo);
+    bool block = v->block && !v->is_frozen;
+    if (!block && !place) return;
     for (int i = 0; i < el.inner.n; i++) {
         Var *a = el.inner.at[i];
-        if (a->lvl != v->lvl || !a->block || a->is_frozen || !a->at_block) continue;
+        if (a->lvl != v->lvl || !a->block || a->is_frozen || !a->at_block || (place && a == v)) continue;
         PUSH(from, a->first);
         PUSH(to, a->at_block);
     }
+    if (place) { PUSH(from, w); PUSH(to, place); }
     graph_subst(1, g, from.n, from.at, to.at);
-    Closure *c = NEW(Closure);
-    *c = *rule->clo;
-    c->arg = NEWN(Value, c->n + 1);
-    for (int i = 0; i < c->n; i++) {
-        c->arg[i] = rule->clo->arg[i];
-        if (c->arg[i].kind == V_TENSOR) graph_subst(1, &c->arg[i].node, from.n, from.at, to.at);
-    }
-    rule->clo = c;
+    if (place) return;
+    *rule = value_subst(*rule, &from, &to);
 }
 
 /* Updates made when `count` items have been seen, this one's included; a flushed chunk may be shorter. */
@@ -483,7 +537,7 @@ static Node *summed(Node *count, int64_t every, bool flush, Node *sum)
 }
 
 /* Hands its gradient to each state's rule, under its clock. */
-static void move_states(Ast *st, Vars *moved, Node **g)
+static void move_states(Ast *st, Vars *moved, Node **w, Node **g)
 {
     int n = moved->n;
     Moved set = { n, moved->var, NEWN(Value, n + 1), NEWN(Value, n + 1), NEWN(Node *, n + 1) };
@@ -496,7 +550,7 @@ static void move_states(Ast *st, Vars *moved, Node **g)
         int64_t every = v->st->every;
         Node *count = next_count(v);
         bool flush = v->inner && v->st->kind == ST_LEARN;    /* what is left when the context ends is a last, shorter chunk */
-        anchored(v, &g[i], &rule[i]);
+        anchored(v, w[i], &g[i], &rule[i]);
         set.w[i] = var_value(v);
         t[i] = v_tensor(every == 1 ? count : updates(count, every, flush), 0);
         t[i].weak = true;
@@ -596,7 +650,7 @@ static void minimize_model(Scope *s, Ast *st, Value e)
     Node **keep = NEWN(Node *, moved.n + 1);
     memcpy(keep, g, (size_t)moved.n * sizeof *g);
     record_objective(st, total, &moved, w, keep, el.lvl->tag);
-    move_states(st, &moved, g);
+    move_states(st, &moved, w, g);
 }
 
 /* In a rule, or a level inside the item: each lane is on its own, so the sum over lanes has the gradient of each. */
@@ -610,7 +664,7 @@ static void minimize_inner(Scope *s, Ast *st, Value e)
     Node **w, **g, *cot = n_splat((Dt)e.node->dt, 1, e.node->rank, e.node->dim);
     if (!differentiate(st, &c, e, cot, el.lvl->tag, &moved, &w, &g)) return;
     if (!moved.n) { moves_nothing(st); return; }
-    move_states(st, &moved, g);
+    move_states(st, &moved, w, g);
 }
 
 void stmt_minimize(Scope *s, Ast *st)
