@@ -212,9 +212,10 @@ static int64_t work_of(const ContractSpec *s)
     return n;
 }
 
+/* Below a few microseconds of work, meeting at barriers costs more than sharing it saves. */
 bool contract_small(const ContractSpec *s)
 {
-    return work_of(s) < 65536;
+    return work_of(s) < 1 << 18;
 }
 
 int64_t pack_elems(const Tiling *p) { return p->pack ? p->slab * p->nv * p->lanes : 0; }

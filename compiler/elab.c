@@ -250,7 +250,7 @@ bool scope_find(Scope *s, const char *name, Value *v)
 static bool name_elsewhere(Ast *e)
 {
     static const struct { const char *name, *where; } words[] = {
-        { "step", "in a model's body and in the rules' arguments there" }, { "t", "in a rule" }, { "loss", "below a model's `minimize`" },
+        { "step", "in a model's body and in the rules' arguments there" }, { "t", "in a rule" }, { "loss", "below a model's `minimize`, and in `until` and `table` where the model says `report loss`" },
     };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (!strcmp(words[i].name, e->name)) { error_at(e->loc, "'%s' has no value here; it has one %s", e->name, words[i].where); return true; }

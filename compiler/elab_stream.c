@@ -187,7 +187,7 @@ static Value reader_stream(Ast *def, Scope *s, const char *name)
     Stream *st = as_stream(eval(s, def->a), def->a->loc);
     if (!st) return v_err();
     Stream *base = innermost(st);
-    bool fresh = base->id >= before;
+    bool fresh = base->id >= before && !base->def;        /* made by this declaration, not by one that it names */
     if (def->n) {
         if (base->kind != SM_CSV && base->kind != SM_IDX && base->kind != SM_NPY && base->kind != SM_TEXT) { error_at(def->loc, "fields are declared where the file is read"); return v_err(); }
         if (!fresh) {                                     /* the same file under other names: a reader of its own */
@@ -195,7 +195,7 @@ static Value reader_stream(Ast *def, Scope *s, const char *name)
             int id = copy->id;
             const char *nm = copy->name;
             *copy = *base;
-            copy->id = id; copy->name = nm; copy->field.n = 0; copy->field.at = NULL; copy->field.cap = 0;
+            copy->id = id; copy->name = nm; copy->field.n = 0; copy->field.at = NULL; copy->field.cap = 0; copy->def = NULL;
             if (st == base) st = copy;
             else { error_at(def->loc, "this file is already a stream, with other fields"); return v_err(); }
             base = copy;
@@ -209,7 +209,7 @@ static Value reader_stream(Ast *def, Scope *s, const char *name)
         error_at(def->loc, "each file is one field: %d files, %d fields", base->path.n, base->field.n);
         return v_err();
     }
-    if (!base->def || fresh) base->def = def->name;
+    if (!base->def) base->def = def->name;
     if (st->id >= before) st->name = name;
     return stream_v(st);
 }

@@ -215,6 +215,7 @@ Seq *plan_region(Plan *plan, EntryPlan *ep, Region *r, View *formal, Buf **resul
     plan_values(rp);
     plan_groups(rp);
     mark_stored(rp);
+    plan_again(rp);
     plan_passes(rp);
     plan_results(rp);
     plan_bodies(rp);

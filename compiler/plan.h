@@ -134,6 +134,7 @@ struct Val {
     bool stored, pure;           /* pure: CONST or IOTA */
     int pass; bool full;         /* in its group: the pass that computes it, or (not full) that it comes before */
     int cost, ins_pass, ins;     /* building the nest */
+    Val *again;                  /* which val this one repeats */
     Buf *slots;                  /* where the parts of a sum in slots lie */
     int id;
 };
@@ -146,6 +147,7 @@ struct Group {
     VEC(Val *) val;
     uint64_t *deps;              /* closure: groups that come before, as bits */
     int slots, level, npass;
+    int nagain;                  /* the first vals are computed here again */
     bool dead;                   /* merged into another */
     Node *node;                  /* COND, LOOP */
     VEC(View) reads;             /* COND, LOOP, CONCAT: operands */
@@ -184,6 +186,7 @@ bool group_inside(const Group *g, const Val *user, const View *in);   /* the edg
 bool group_depends(const Group *g, const Group *on);
 void group_after(Rplan *rp, Group *g, Group *before); /* adds an edge to the closure */
 int  group_axis_map(const Group *g, const Val *v, int *axis_of);  /* axes of v -> axes of F (-1: size 1) */
+void plan_again(Rplan *rp);                           /* plan_again.c: cheap values are computed again */
 void  plan_passes(Rplan *rp);                         /* plan_nest.c: pass and full of every val in a nest; what later passes want stored */
 Step *nest_step(Rplan *rp, Group *g);                 /* the kernel of a group and its call */
 Step *copy_step(Rplan *rp, Dt dt, int rank, const int32_t *dim, const View *from, Buf *to, int64_t off, const int64_t *stride);

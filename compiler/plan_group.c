@@ -328,7 +328,7 @@ static void merge(Rplan *rp, Group *g, Group *h)
         PUSH(g->val, h->val.at[i]);
     h->dead = true;
     for (int i = 0; i < rp->group.n; i++)
-        if (i != g->id && i != h->id && has(h->deps, i))
+        if (i != g->id && !rp->group.at[i]->dead && has(h->deps, i))      /* a dead one may be a part of g, and come after it */
             group_after(rp, g, rp->group.at[i]);
     for (int i = 0; i < rp->group.n; i++)
         if (i != g->id && !rp->group.at[i]->dead && group_depends(rp->group.at[i], h))

@@ -190,6 +190,8 @@ static Ranked *ordered(Rplan *rp, int *count)
     rp->levels = 0;
     for (int i = 0; i < n; i++) {
         r[i].g->level = 0;
+        for (int j = i; j < n; j++)
+            assert(!group_depends(r[i].g, r[j].g));
         for (int j = 0; j < i; j++)
             if (group_depends(r[i].g, r[j].g) && r[j].g->level >= r[i].g->level)
                 r[i].g->level = r[j].g->level + 1;

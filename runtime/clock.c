@@ -226,14 +226,14 @@ static void train_step(Run *r, Train *t)
     bool last = d->until >= 0 || (d->epochs ? r->items + read >= t->limit : r->k + 1 >= t->steps);
     levels_before(r, t->in, last);
     call_step(r, d, t->in, &t->feed, count, *t->pos, t->in->steps + 1);
-    levels_after(r, t->in);
     *t->pos += read;
     r->items += read;
     r->k++;
     r->total++;
-    t->in->steps++;
     r->logged++;
+    t->in->steps++;
     r->stopped = until_says_stop(r, d);
+    levels_after(r, t->in, train_over(r, t));
     progress_tick(r, d, r->k, r->items, mean_loss(r));
     if (r->logged == t->log_every && !train_over(r, t)) {
         train_report(r, t);
@@ -299,7 +299,7 @@ static void test_batches(Run *r, const Do *d, Instance *in, Feed *f)
             levels_before(r, in, last);
         call_step(r, d, in, f, count, r->items, in->steps);
         if (d->learning)
-            levels_after(r, in);
+            levels_after(r, in, last);
         r->items += read;
         r->k++;
         progress_tick(r, d, r->k, r->items, mean_loss(r));

@@ -63,13 +63,13 @@ static double distance(const Shape *s, const void *a, const void *b)
     return sqrt(sum);
 }
 
-void levels_after(Run *r, Instance *in)
+void levels_after(Run *r, Instance *in, bool last)
 {
     const Model *m = &r->desc.model[in->model];
     bool test = r->desc.todo[r->pc].kind == DO_TEST;     /* moves only some states */
     for (int i = 0; i < m->nstate; i++) {
         const State *s = &m->state[i];
-        if (r->seen[i] < 0 || (s->count >= 0 && items_seen(r, in, s) == r->seen[i]))
+        if (r->seen[i] < 0 || (s->every == 1 && !last) || (s->count >= 0 && items_seen(r, in, s) == r->seen[i]))
             continue;
         double size = distance(&s->shape, r->before + s->offset, in->state + s->offset);
         if (size != 0 || (s->every >= 1 && (s->count >= 0 || !test)))

@@ -2,7 +2,6 @@
 #define _POSIX_C_SOURCE 200809L
 #include "rt.h"
 #include <errno.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -46,10 +46,10 @@ int  nlrt_main(const nl_program *p, int argc, char **argv);   /* the whole comma
   schedule shapes (a checkpoint of another hash is refused, naming the first state that differs),
   "models":  [{"name", "label", "bytes": size of an instance, "init": entry (no inputs; writes every state),
                "states": [{"path", "type", "shape", "offset", "kind": "learn|state|rule|count|gsum", "every": n, "count": state or -1,
-                           "of": state or -1, "level": index, "rule": text or null}],
+                           "of": state or -1, "level": index, "rule": text or null, "kept": bool (absent: false)}],
                "levels": [{"name", "every", "objective": text or null, "context": text}]}],
   "entries": [{"name", "arena": bytes, "scratch": bytes, "work": multiply-adds, "in": [{"type","shape"}..], "out": [{"type","shape"}..]}],
-             in[k], out[k] describe nl_call.in[k], out[k]
+             in[k], out[k] describe nl_call.in[k], out[k]; {.., "unused": true}: the code does not look at it; trailing ones may be left out
   "streams": [{"kind": "csv|idx|npy|text|gen|map|slice|when|cat|mix|window", "name", "def", "line": "file:line:col", "paths": [..],
                "fields": [{"name","type","shape"}], "src": [stream..], "weights": [..], "take": [field of src..], "entry",
                "lo","hi","lo_pct","hi_pct","hi_open", "n","step","anywhere"}],
@@ -60,6 +60,7 @@ int  nlrt_main(const nl_program *p, int argc, char **argv);   /* the whole comma
      {"do": "train", "inst", "name", "model", "entry", "finish", "accs": n, "reports": [{"name","line"}..], "stream", "batch",
               "for": n, "epochs": bool, "shuffled", "carry", "lanes", "until": entry, "vars": [["task","linear"],..], "repeat": k or -1, "line",
               "fields": [{"name", "from": field of the stream, "type", "shape"}..]},        the entry's in[k] is fields[k], [batch, shape..]
+              "fresh": entry (absent: -1): writes the "kept" states anew; called first unless "carry". A test puts them back at its end
      {"do": "test", the same less "for", "epochs", "until", plus "learning": bool},
      {"do": "table", "title", "rows", "cols", "cells", "value": entry, "names": [report..], "line"} ],
   "sites": [{"line": "file:line:col", "what": text}]       for nl_status.site

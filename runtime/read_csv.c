@@ -1,6 +1,7 @@
 /* read_csv.c: lines of numbers, separated by commas (RFC 4180: quotes, doubled quotes, line ends within quotes; CRLF).
    The cells of a line fill the fields from left to right. */
 #include "rt.h"
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,6 +115,8 @@ static void check_value(const Scan *c, long line, const Field *f, double v)
     for (size_t i = 0; i < sizeof range / sizeof *range; i++)
         if (f->shape.type == range[i].type && !(v >= range[i].lo && v <= range[i].hi && v == floor(v)))
             rt_fail("%s:%ld: '%s' is no whole number that fits field %s (%s)", c->path, line, c->cell, f->name, type_name(f->shape.type));
+    if (f->shape.type == T_F32 && isfinite(v) && fabs(v) > FLT_MAX)
+        rt_fail("%s:%ld: '%s' is too large for field %s (f32)", c->path, line, c->cell, f->name);
 }
 
 /* One line into row `row`; places for values were made by the caller. */

@@ -5,11 +5,15 @@
    How many threads take part in a call depends on the work of the entry and never on the data. */
 #define _POSIX_C_SOURCE 200809L
 #include "rt.h"
-#include <omp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#ifdef _OPENMP
+#include <omp.h>
+#else                                    /* a compiler without OpenMP: one thread */
+static int omp_get_num_procs(void) { return 1; }
+#endif
 
 enum {
     WORK_PER_THREAD = 200000,            /* multiply-adds that pay for one more thread */
@@ -138,19 +142,22 @@ static void serve(int tid)
 
 void team_run(void (*work)(void *), void *with)
 {
+#ifdef _OPENMP
     omp_set_dynamic(0);
 #pragma omp parallel num_threads(team.n) if (team.n > 1)
-    {
-        int tid = omp_get_thread_num();
-        if (tid > 0)
-            serve(tid);
-        else {
-            team.n = omp_get_num_threads();      /* may be fewer than asked for */
-            work(with);
-            team.over = true;
-            next_turn(team.n);
-        }
+    if (omp_get_thread_num() > 0)
+        serve(omp_get_thread_num());
+    else {
+        team.n = omp_get_num_threads();  /* may be fewer than asked for */
+        work(with);
+        team.over = true;
+        next_turn(team.n);
     }
+#else
+    team.n = 1;
+    work(with);
+    (void)serve;
+#endif
 }
 
 int team_size(double work)

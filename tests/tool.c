@@ -3,6 +3,7 @@
      tool close A B TOL        the same words; numbers up to TOL, relative or absolute; says where they differ
      tool records FILE.jsonl   the tests of a run, one a line: MODEL STREAM variable=value .. report=value ..
      tool tensors FILE NAME..  the values of tensors of a safetensors file, one tensor a line
+     tool tensors FILE         of all of them, each behind its name
      tool json FILE PATH..     all numbers below a path (a.b.0), one path a line
      tool mutate FILE SEED     the file with a few bytes changed, moved, or lost: the same for the same seed
    Exit status 0, or 1 after a message. */
@@ -178,6 +179,18 @@ static double element(const char *type, const char *at)
     fail("an element type %s", type);
 }
 
+static void print_tensor(const char *file, const cJSON *t, const char *data, size_t length)
+{
+    const cJSON *span = cJSON_GetObjectItem(t, "data_offsets");
+    size_t from = (size_t)cJSON_GetArrayItem(span, 0)->valuedouble, to = (size_t)cJSON_GetArrayItem(span, 1)->valuedouble, count = 1;
+    for (const cJSON *d = cJSON_GetObjectItem(t, "shape")->child; d; d = d->next) count *= (size_t)d->valuedouble;
+    if (to < from || to > length) fail("%s: %s lies outside the file", file, t->string);
+    const char *type = cJSON_GetObjectItem(t, "dtype")->valuestring;
+    fputs("=", stdout);
+    for (size_t k = 0; k < count; k++) printf(" %.17g", element(type, data + from + k * ((to - from) / count)));
+    putchar('\n');
+}
+
 static int do_tensors(char **arg, int n)
 {
     size_t size;
@@ -189,20 +202,16 @@ static int do_tensors(char **arg, int n)
     if (!head) fail("%s: its header is no JSON", arg[0]);
     for (int i = 1; i < n; i++) {
         const cJSON *t = cJSON_GetObjectItemCaseSensitive(head, arg[i]);
-        const cJSON *span = t ? cJSON_GetObjectItem(t, "data_offsets") : NULL;
-        if (!span) {
+        if (!t || !cJSON_GetObjectItem(t, "data_offsets")) {
             for (const cJSON *c = head->child; c; c = c->next) fprintf(stderr, "  %s\n", c->string);
             fail("%s: no tensor %s", arg[0], arg[i]);
         }
-        size_t from = (size_t)cJSON_GetArrayItem(span, 0)->valuedouble, to = (size_t)cJSON_GetArrayItem(span, 1)->valuedouble;
-        size_t count = 1;
-        for (const cJSON *d = cJSON_GetObjectItem(t, "shape")->child; d; d = d->next) count *= (size_t)d->valuedouble;
-        const char *type = cJSON_GetObjectItem(t, "dtype")->valuestring;
-        if (to < from || to > size - 8 - length) fail("%s: %s lies outside the file", arg[0], arg[i]);
-        fputs("=", stdout);
-        for (size_t k = 0; k < count; k++)
-            printf(" %.17g", element(type, bytes + 8 + length + from + k * ((to - from) / count)));
-        putchar('\n');
+        print_tensor(arg[0], t, bytes + 8 + length, size - 8 - length);
+    }
+    for (const cJSON *t = n == 1 ? head->child : NULL; t; t = t->next) {
+        if (!cJSON_GetObjectItem(t, "data_offsets")) continue;
+        printf("%s ", t->string);
+        print_tensor(arg[0], t, bytes + 8 + length, size - 8 - length);
     }
     cJSON_Delete(head);
     return 0;
@@ -250,7 +259,7 @@ int main(int argc, char **argv)
     if (strcmp(what, "close") == 0 && argc == 5) return do_close(argv + 2);
     if (strcmp(what, "records") == 0 && argc == 3) return do_records(argv + 2);
     if (strcmp(what, "json") == 0 && argc > 3) return do_json(argv + 2, argc - 2);
-    if (strcmp(what, "tensors") == 0 && argc > 3) return do_tensors(argv + 2, argc - 2);
+    if (strcmp(what, "tensors") == 0 && argc > 2) return do_tensors(argv + 2, argc - 2);
     if (strcmp(what, "mutate") == 0 && argc == 4) return do_mutate(argv + 2);
-    fail("usage: tool close A B TOL | records FILE | tensors FILE NAME.. | json FILE PATH.. | mutate FILE SEED");
+    fail("usage: tool close A B TOL | records FILE | tensors FILE [NAME..] | json FILE PATH.. | mutate FILE SEED");
 }

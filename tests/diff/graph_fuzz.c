@@ -1,6 +1,6 @@
 /* graph_fuzz.c: random graphs of all operations, evaluated by the reference evaluator and by emitted code, alone and by a team
    of three threads (which must agree in every bit).
-   usage: graph_fuzz [-n programs] [-s first seed] [-e entries per program] [-o operations per entry] [-c cpu] [-t] [-v] [-p] [-l] */
+   usage: graph_fuzz [-n programs] [-s first seed] [-e entries per program] [-o operations per entry] [-c cpu] [-b] [-t] [-v] [-p] [-l] */
 #include "plan.h"
 #include "nlrt.h"
 #include <dlfcn.h>
@@ -37,12 +37,14 @@ typedef VEC(Item) Items;
 static Dt real_type;
 static int depth;
 
-static const int sizes[] = { 1, 2, 3, 4, 5, 7, 8, 10, 16, 17, 20, 33, 64, 100 };
+static const int sizes[] = { 1, 2, 3, 4, 5, 7, 8, 10, 16, 17, 20, 33, 64, 100, 257, 512, 600, 1000 };
+static int64_t most = 40000, most_of_formal = 3000;      /* elements */
+
 static int32_t any_size(int64_t room)
 {
     int32_t s;
     do
-        s = sizes[rnd(sizeof sizes / sizeof *sizes)];
+        s = sizes[rnd(sizeof sizes / sizeof *sizes - (most > 40000 ? 0 : 4))];
     while (s > room && s > 1);
     return s;
 }
@@ -68,7 +70,7 @@ static bool has_axes(Item x) { return x.n->rank > 0; }
 
 static void add(Items *v, Node *n, bool exact, double size)
 {
-    if (n_size(n) > 40000)
+    if (n_size(n) > most)
         return;
     Item x = { n, exact && size < 1000, size };
     PUSH(*v, x);
@@ -238,12 +240,15 @@ static void joined(Items *v)
     add(v, n_concat(2 + (int)rnd(2), parts, axis), x.exact, x.size);
 }
 
+static bool is_big(Item x) { return is_number(x) && n_size(x.n) >= 1 << 16; }
+
 static void reduced(Items *v)
 {
-    Item x = pick(v, is_number);
+    bool whole = most > 40000 && chance(60);
+    Item x = pick(v, whole ? is_big : is_number);
     if (!x.n || !x.n->rank)
         return;
-    uint32_t axes = 1 + rnd((1u << x.n->rank) - 1);
+    uint32_t all = (1u << x.n->rank) - 1, axes = whole ? all : 1 + rnd(all);
     double n = 1;
     for (int i = 0; i < x.n->rank; i++)
         if (axes >> i & 1) n *= x.n->dim[i];
@@ -444,8 +449,9 @@ static Node *formal(int k, Dt dt)
 {
     int32_t dim[MAXDIM];
     int rank = (int)rnd(4);
-    int64_t room = 3000;
+    int64_t room = most_of_formal;
     for (int i = 0; i < rank; i++) dim[i] = any_size(room), room /= dim[i];
+    if (most > 40000 && chance(40)) rank = 2, dim[0] = 257 + (int32_t)rnd(100), dim[1] = 300 + (int32_t)rnd(100);
     return n_formal(k, dt, rank, dim);
 }
 
@@ -783,7 +789,7 @@ int main(int argc, char **argv)
     int programs = 10, entries = 8, nops = 25, o;
     uint64_t seed = 1;
     opt.verify = true;
-    while ((o = getopt(argc, argv, "n:s:e:o:c:tvpl")) != -1)
+    while ((o = getopt(argc, argv, "n:s:e:o:c:btvpl")) != -1)
         switch (o) {
         case 'n': programs = atoi(optarg); break;
         case 's': seed = strtoull(optarg, NULL, 10); break;
@@ -791,6 +797,7 @@ int main(int argc, char **argv)
         case 'o': nops = atoi(optarg); break;
         case 'c': opt.cpu = optarg; break;
         case 'v': verbose++; break;
+        case 'b': most = 600000, most_of_formal = 300000; break;
         case 't': plan_solo_work = 0; break;
         case 'p': opt.dump = "plan"; break;
         case 'l': opt.dump = "llvm"; break;

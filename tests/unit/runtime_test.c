@@ -1,5 +1,6 @@
 /* runtime_test.c: the runtime over a program written by hand: schedule, tables, levels, metrics, checkpoints, streams. */
 #include "runtime_toy.h"
+#include "tensorfile.h"
 #include <criterion/criterion.h>
 #include <math.h>
 #include <signal.h>
@@ -178,6 +179,49 @@ Test(runtime, no_memory_in_steps)
     OK(run_toy(AB, fmt("%s,%s", new_toy(0, "p"), train(0, "p", 0, 200, "\"until\":7")), "--threads 1"));
 }
 
+/* A model over () has steps without data; a test is one. */
+Test(runtime, no_data)
+{
+    const char *rest = "\"inst\":0,\"name\":\"p\",\"stream\":-1,\"entry\":15,\"finish\":4,\"accs\":3,\"fields\":[],\"reports\":[{\"name\":\"loss\",\"line\":null},{\"name\":\"n\",\"line\":null}]";
+    OK(run_toy(AB, fmt("%s,{\"do\":\"train\",\"for\":5,%s},{\"do\":\"train\",\"for\":2,\"epochs\":true,%s},{\"do\":\"test\",%s}", new_toy(0, "p"), rest, rest, rest),
+               "--metrics m --checkpoint c"));
+    HAS(read_text_file("m"), "{\"event\":\"test\",\"model\":\"p\",\"stream\":null,\"step\":7,\"loss\":8,\"n\":8}");
+}
+
+static double tensor_in(const char *checkpoint, const char *name)
+{
+    TensorFile t;
+    Err err;
+    cr_assert(tensorfile_read(checkpoint, name, &t, &err), "%s", err.text);
+    double v = t.value[0];
+    tensorfile_free(&t);
+    return v;
+}
+
+/* Kept state of inner levels: fresh in each train and test, unless `carry`; after a test as before it. */
+Test(runtime, kept_state)
+{
+    char *first = train(0, "p", 0, 2, "\"fresh\":14"), *tested = test(0, "p", 0, "\"learning\":true,\"fresh\":14");
+    toy_kept = 1;
+    OK(run_toy(AB, fmt("%s,%s", new_toy(0, "p"), train(0, "p", 0, 2, "\"fresh\":14,\"carry\":true")), "--checkpoint c.safetensors"));
+    cr_assert_eq(tensor_in("c.safetensors", "Toy.sum"), 0);
+    OK(run_toy(AB, fmt("%s,%s", new_toy(0, "p"), first), "--checkpoint c.safetensors"));
+    cr_assert_eq(tensor_in("c.safetensors", "Toy.sum"), -1000);
+    OK(run_toy(AB, fmt("%s,%s,%s", new_toy(0, "p"), first, tested), "--checkpoint c.safetensors"));
+    cr_assert_eq(tensor_in("c.safetensors", "Toy.sum"), -1000);
+    toy_kept = 0;
+    OK(run_toy(AB, fmt("%s,%s,%s", new_toy(0, "p"), first, tested), "--checkpoint c.safetensors"));
+    cr_assert(tensor_in("c.safetensors", "Toy.sum") != -1000);
+}
+
+Test(runtime, copies)
+{
+    char *copy = "{\"do\":\"copy\",\"inst\":1,\"from\":0,\"name\":\"q\"}";
+    OK(run_toy(AB, fmt("%s,%s,%s,%s,%s", new_toy(0, "p"), train(0, "p", 0, 3, ""), copy, train(0, "p", 0, 3, ""), train(1, "q", 0, 3, "")), "--checkpoint c.safetensors"));
+    cr_assert_eq(tensor_in("c.safetensors", "p.Toy.w"), tensor_in("c.safetensors", "q.Toy.w"));       /* its place in the stream too */
+    cr_assert_eq(tensor_in("c.safetensors", "q.Toy.count"), 6);
+}
+
 /* ---- tables */
 /* Tests in which `accuracy` is what we want: a stream of one item for each number would be long; the expression is the loss instead,
    and a point x = (v, 0), y = 0 of a Toy with w = (0.1, -0.2) has loss 0.005 v^2. */
@@ -309,6 +353,11 @@ Test(runtime, levels)
     test(0, name, 0, "\"learning\":true,\"vars\":[[\"turn\",\"2\"]]"), test(1, "q", 0, "\"vars\":[[\"turn\",\"2\"]]"), \
     TABLE("\"rows\":\"turn\",\"cols\":\"stream\",\"cells\":\"model\""))
 
+/* Instances with one name, one after the other; the first ones are given back. */
+#define TURN(inst, k) fmt("{\"do\":\"seed\",\"add\":%d},%s,%s,%s", k, new_toy(inst, "p"), train(inst, "p", 0, 6, "\"shuffled\":true,\"repeat\":" #k), \
+    test(inst, "p", 1, "\"learning\":true,\"repeat\":" #k))
+#define TURNS fmt("%s,%s,%s,%s", TURN(0, 0), TURN(1, 1), TURN(2, 2), TABLE("\"rows\":\"model\",\"cols\":\"stream\""))
+
 static void same_end(const char *what, Ran whole, Ran parts)
 {
     size_t n, m;
@@ -355,6 +404,30 @@ Test(runtime, killed_and_resumed_is_the_same)
     }
 }
 
+Test(runtime, repeats_resumed)
+{
+    char *todo = TURNS;
+    Ran whole = run_toy(AB, todo, "--checkpoint whole.c --metrics whole.m");
+    OK(whole);
+    HAS(whole.out, "of 3)");
+    size_t n;
+    LACKS(read_bytes("whole.c", &n) + 8, "p#1.Toy.w");
+    HAS(read_bytes("whole.c", &n) + 8, "p#2.Toy.w");
+    for (int at = 1; at <= 6; at++) {            /* killed when the turn's step `at` is done, as long as that takes */
+        remove("parts.m");
+        remove("parts.c");
+        toy_signal = SIGTERM;
+        toy_signal_at = at;
+        Ran r = run_toy(AB, todo, "--checkpoint parts.c --metrics parts.m");
+        for (int turn = 0; r.status != 0 && turn < 4; turn++) {
+            cr_assert_eq(r.status, 143, "%s", r.err);
+            r = run_toy(AB, todo, "--checkpoint parts.c --resume parts.c --metrics parts.m");
+        }
+        toy_signal_at = 0;
+        same_end(fmt("step %d", at), whole, r);
+    }
+}
+
 Test(runtime, interrupted_without_checkpoint)
 {
     toy_signal_at = 3;
@@ -394,6 +467,7 @@ Test(runtime, disk_full)
 {
     char *todo = fmt("%s,%s", new_toy(0, "p"), train(0, "p", 0, 3, ""));
     FAILS(run_toy(AB, todo, "--checkpoint /dev/full"), 1, "/dev/full: the checkpoint cannot be written: No space left");
+    FAILS(run_toy(AB, fmt("%s,%s,%s", todo, test(0, "p", 0, ""), LOSS_TABLE("\"rows\":\"model\"")), "--tables /dev/full"), 1, "/dev/full/loss_by_model.csv: cannot be written");
     FAILS(run_toy(AB, todo, "--metrics /dev/full"), 1, "/dev/full: cannot be written: No space left");
     OK(run_toy(AB, todo, "--checkpoint c"));
     size_t n, m;

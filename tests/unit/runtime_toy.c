@@ -15,7 +15,7 @@
 #include <zlib.h>
 
 int64_t toy_signal_at;
-int toy_signal, toy_watch_memory, toy_team;
+int toy_signal, toy_watch_memory, toy_team, toy_kept;
 
 /* ---- text */
 static char *keep(char *s)                       /* the last few thousand texts stay */
@@ -256,10 +256,20 @@ static void bytes_finish(const nl_call *c)
     out[1] = acc[2];
 }
 
+static void fresh(const nl_call *c) { ((Toy *)c->state)->sum = -1000; }
+
+/* A step without data: how many there were. */
+static void nothing(const nl_call *c)
+{
+    double *acc = c->out[0];
+    acc[0] = 1;
+    acc[1] = acc[2] = (double)++((Toy *)c->state)->count;
+}
+
 static const nl_entry entries[NENTRIES] = {
     [E_INIT] = {init, 0}, [E_STEP] = {step, 0}, [E_TEST] = {test_step, 0}, [E_LEARN] = {learn_step, 0}, [E_FINISH] = {finish, 0},
     [E_VALUE] = {value, 0}, [E_STEPS] = {steps, 0}, [E_UNTIL] = {until, 0}, [E_GEN] = {gen, 0}, [E_MAP] = {map, 0}, [E_WHEN] = {when, 0},
-    [E_SHARE] = {share, 0}, [E_BYTES] = {bytes, 0}, [E_BYTES_FINISH] = {bytes_finish, 0},
+    [E_SHARE] = {share, 0}, [E_BYTES] = {bytes, 0}, [E_BYTES_FINISH] = {bytes_finish, 0}, [E_FRESH] = {fresh, 0}, [E_VOID] = {nothing, 0},
 };
 
 /* ---- the description */
@@ -274,7 +284,7 @@ static const char head[] =
     "{\"path\":\"Toy.deep.slow\",\"type\":\"f64\",\"shape\":[],\"offset\":32,\"kind\":\"state\",\"every\":5,\"count\":4,\"of\":-1,\"level\":1,\"rule\":null},"
     "{\"path\":\"Toy.idle\",\"type\":\"f64\",\"shape\":[],\"offset\":40,\"kind\":\"learn\",\"every\":1000,\"count\":4,\"of\":-1,\"level\":0,\"rule\":\"gd(1)\"},"
     "{\"path\":\"Toy.count\",\"type\":\"i64\",\"shape\":[],\"offset\":48,\"kind\":\"count\",\"every\":1,\"count\":-1,\"of\":-1,\"level\":-1,\"rule\":null},"
-    "{\"path\":\"Toy.sum\",\"type\":\"f64\",\"shape\":[],\"offset\":56,\"kind\":\"state\",\"every\":1,\"count\":-1,\"of\":-1,\"level\":1,\"rule\":null}],"
+    "{\"path\":\"Toy.sum\",\"type\":\"f64\",\"shape\":[],\"offset\":56,\"kind\":\"state\",\"every\":1,\"count\":-1,\"of\":-1,\"level\":1,\"rule\":null,\"kept\":%s}],"
     "\"levels\":[{\"name\":\"Toy\",\"every\":1,\"objective\":\"error^2/2\",\"context\":\"batch\"},"
     "{\"name\":\"Toy.deep\",\"every\":5,\"objective\":null,\"context\":\"batch\"}]}],\"entries\":["
     "{\"name\":\"Toy.init\",\"in\":[],\"out\":[]}," STEP_ENTRY("Toy.step") "," STEP_ENTRY("Toy.test") "," STEP_ENTRY("Toy.learn") ","
@@ -287,7 +297,9 @@ static const char head[] =
     "{\"name\":\"when\",\"in\":[" F64("") "],\"out\":[{\"type\":\"bool\",\"shape\":[]}]},"
     "{\"name\":\"share\",\"in\":[" F64("2") "],\"out\":[{\"type\":\"bool\",\"shape\":[]}]},"
     "{\"name\":\"bytes\",\"in\":[{\"type\":\"i32\",\"shape\":[2,4]}],\"out\":[" F64("3") "]},"
-    "{\"name\":\"bytes_finish\",\"in\":[" F64("3") "],\"out\":[" F64("2") "]}],"
+    "{\"name\":\"bytes_finish\",\"in\":[" F64("3") "],\"out\":[" F64("2") "]},"
+    "{\"name\":\"fresh\",\"in\":[],\"out\":[]},"
+    "{\"name\":\"nothing\",\"in\":[],\"out\":[" F64("3") "]}],"
     "\"sites\":[{\"line\":\"toy.nl:7:9\",\"what\":\"E[y]\"}],";
 
 char *csv(const char *name, const char *path)
@@ -322,7 +334,7 @@ static _Noreturn void child(const char *streams, const char *schedule, const cha
         argv[argc++] = w;
     const char *hash = getenv("TOY_HASH");
     const char *work = toy_team ? "1e7" : "100";
-    json = fmt(head, hash ? hash : "0123456789abcdef", work, work, work, work);
+    json = fmt(head, hash ? hash : "0123456789abcdef", toy_kept ? "true" : "false", work, work, work, work);
     json = fmt("%s\"streams\":[%s],\"schedule\":[%s]}", json, streams, schedule);
     if (!freopen("stdout", "w", stdout) || !freopen("stderr", "w", stderr))
         _exit(99);

@@ -6,7 +6,7 @@
 
 /* Toy: w : [2] learns 0.5*(w.x - y)^2 with momentum, slow : [] adds up the error every 5 items, idle is due every 1000, sum adds x[0] when
    it is tested with `learning`.  Reports: loss, accuracy (are w.x and y on the same side of 0.5). */
-enum { E_INIT, E_STEP, E_TEST, E_LEARN, E_FINISH, E_VALUE, E_STEPS, E_UNTIL, E_GEN, E_MAP, E_WHEN, E_SHARE, E_BYTES, E_BYTES_FINISH, NENTRIES };
+enum { E_INIT, E_STEP, E_TEST, E_LEARN, E_FINISH, E_VALUE, E_STEPS, E_UNTIL, E_GEN, E_MAP, E_WHEN, E_SHARE, E_BYTES, E_BYTES_FINISH, E_FRESH, E_VOID, NENTRIES };
 
 extern int64_t toy_signal_at;    /* in this step of a Toy, counted from 1 ... */
 extern int toy_signal;           /* ... this signal is raised */
@@ -15,6 +15,8 @@ extern int toy_watch_memory;     /* steps fail if memory was allocated between t
 char *fmt(const char *f, ...) __attribute__((format(printf, 1, 2)));      /* static storage, several at a time */
 
 extern int toy_team;             /* steps are worth several threads */
+
+extern int toy_kept;             /* Toy.sum is state of an inner level that goes on from item to item */
 
 /* Pieces of the description. */
 char *csv(const char *name, const char *path);                           /* -> (x : [2], y : []) */
