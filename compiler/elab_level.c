@@ -140,19 +140,25 @@ Value frames_enter(Value v) { return el.frame ? import_frames(v, el.frame->mask)
 
 /* ---- states of levels */
 
-Var *inner_new(Lvl *l, const char *path, const char *name, StateKind kind, Value start, Dt dt, int rank, const int32_t *dim, Loc at)
+static Var *carry_new(Lvl *l, const char *path, const char *name, StateKind kind, Value start, uint16_t set, Dt dt, int rank, const int32_t *dim, Loc at)
 {
     Frame *f = l->frame;
     Var *v = NEW(Var);
     State *st = NEW(State);
     st->path = path; st->kind = kind; st->dt = dt; st->rank = rank; st->loc = at; st->every = 1; st->id = -1;
     memcpy(st->dim, dim, (size_t)rank * sizeof *dim);
-    v->st = st; v->name = name; v->inner = true; v->frame = f; v->moves = true; v->lvl = l;
-    v->born = v_tensor(v_full(start, f->state_axes, rank, dim), f->state_axes);
+    v->st = st; v->name = name; v->inner = true; v->frame = f; v->moves = true; v->lvl = l; v->axes = set; v->keep = l->keep;
+    v->born = v_tensor(v_full(start, set, rank, dim), set);
     v->start = v->born.node;
     PUSH(el.inner, v);
-    PUSH(f->carry, v);
-    if (el.em) PUSH(el.em->m->inner, st);
+    if (f) PUSH(f->carry, v);
+    return v;
+}
+
+Var *inner_new(Lvl *l, const char *path, const char *name, StateKind kind, Value start, Dt dt, int rank, const int32_t *dim, Loc at)
+{
+    Var *v = carry_new(l, path, name, kind, start, l->frame ? l->frame->state_axes : start.axes, dt, rank, dim, at);
+    if (el.em && !l->preview) PUSH(el.em->m->inner, v->st);
     return v;
 }
 
@@ -167,22 +173,84 @@ void carry_open(Frame *f, Var *v)
         Node *cut = n_bin(OP_AND, first, n_bin(OP_LT, n_iconst(I64, 0), f->index64));
         x = n_select(n_expand(cut, x->rank, x->dim), n_stop(x, STOP_ALL), x);
     }
-    v->cur = v_tensor(v->first = n_mark(x, graph_uid()), f->state_axes);
+    v->cur = v_tensor(v->first = n_mark(x, graph_uid()), v->axes);
     v->cur.state = v->st;
     v->moved = false; v->counted = NULL;
+}
+
+/* ---- keep: states that go on in a carry of the enclosing loop, their home, and are born there at its first item */
+
+static Lvl *framed(Lvl *l) { while (l && (l->kind != L_LEVEL || !l->frame)) l = l->parent; return l; }
+
+/* The home of a state of level l, made with the value that it is born with. */
+static Var *home_find(Lvl *l, const char *path, const char *name, StateKind kind, Value born, uint16_t set, Dt dt, int rank, const int32_t *dim, Loc at)
+{
+    Lvl *p = framed(l->parent);
+    const char *key = arena_printf("%s kept", path);
+    Frame *f = p->frame;
+    for (int i = 0; i < f->carry.n; i++)
+        if (!strcmp(f->carry.at[i]->st->path, key)) {
+            if (f->carry.at[i]->axes == set) return f->carry.at[i];
+            error_at(at, "'%s' is kept, and its level runs once over one set of rows and once over another", path);
+            return f->carry.at[i];
+        }
+    bool late = (node_frames(born.node) & f->bit) != 0;   /* born of values of the first item */
+    Node *zero = n_splat(dt, 0, born.node->rank, born.node->dim);
+    Var *h = carry_new(p, key, name, kind == ST_LEARN ? ST_STATE : kind, late ? v_tensor(zero, born.axes) : born, set, dt, rank, dim, at);
+    h->hidden = true;
+    h->keep = p != l->home || p->keep;                    /* kept in a level further out, or as long as this level lives on */
+    carry_open(f, h);
+    if (late) {
+        Node *first = n_bin(OP_EQ, f->index64, n_iconst(I64, 0));
+        h->cur.node = n_select(n_expand(first, born.node->rank, born.node->dim), born.node, h->cur.node);
+    }
+    return h;
+}
+
+static void state_home(Lvl *l, Var *v)
+{
+    v->home = home_find(l, v->st->path, v->name, v->st->kind, v->born, v->axes, v->st->dt, v->st->rank, v->st->dim, v->st->loc);
+    v->start = v->home->cur.node;
+}
+
+/* How many items the kept level had before this context. */
+static Node *items_before(Lvl *l)
+{
+    if (l->before) return l->before;
+    l->seen = home_find(l, arena_printf("%s.step", l->path), "step", ST_COUNT, v_tensor(n_iconst(I64, 0), 0), 0, I64, 0, NULL, l->ast->loc);
+    return l->before = l->seen->cur.node;
+}
+
+/* What lives on goes back to its home. */
+static void keep_states(Lvl *l, int64_t total)
+{
+    Frame *f = l->frame;
+    for (int i = 0; f && i < f->carry.n; i++) {
+        Var *v = f->carry.at[i];
+        if (v->home) v->home->cur = v_tensor(n_mark(v->final, graph_uid()), v->axes);
+    }
+    if (l->seen) l->seen->cur.node = n_mark(n_bin(OP_ADD, l->seen->cur.node, n_iconst(I64, total)), graph_uid());
 }
 
 /* `step`: the item's number, from 1 at birth. */
 Value level_step(Lvl *l)
 {
     int32_t t = axes.size[l->axis];
-    Value v = v_tensor(n_bin(OP_ADD, n_iota(I64, 1, &t, 0), n_iconst(I64, l->offset + 1)), (uint16_t)(1u << l->axis));
+    Node *n = n_bin(OP_ADD, n_iota(I64, 1, &t, 0), n_splat(I64, (double)(l->offset + 1), 1, &t));
+    if (l->keep) n = n_bin(OP_ADD, n, n_expand(items_before(l), 1, &t));
+    Value v = v_tensor(n, (uint16_t)(1u << l->axis));
     v.weak = true;
     return v;
 }
 
-/* The same inside the loop. */
-Node *level_count(Lvl *l) { return n_bin(OP_ADD, l->frame->index64, n_iconst(I64, 1)); }
+/* The same inside the loop, since the state was born. */
+static Node *state_index(Var *v)
+{
+    Frame *f = v->lvl->frame;
+    return v->keep && !v->lvl->keep ? n_bin(OP_ADD, f->item64, items_before(v->lvl)) : f->index64;
+}
+
+Node *state_count(Var *v) { return n_bin(OP_ADD, state_index(v), n_iconst(I64, 1)); }
 
 /* The block's start for anchor and frozen: a carry that takes the state's value at items 0, C, 2C, .. */
 static void block_open(Lvl *l, Var *v)
@@ -192,9 +260,10 @@ static void block_open(Lvl *l, Var *v)
     if (!v->anchor) {
         v->anchor = inner_new(l, arena_printf("%s.anchor", v->st->path), "anchor", ST_STATE, v->born, v->st->dt, v->st->rank, v->st->dim, v->st->loc);
         v->anchor->hidden = true;
+        v->anchor->keep = v->keep;
     }
     if (!v->anchor->in) carry_open(l->frame, v->anchor);
-    Node *start = n_bin(OP_EQ, n_bin(OP_MOD, l->frame->index64, n_iconst(I64, c)), n_iconst(I64, 0));
+    Node *start = n_bin(OP_EQ, n_bin(OP_MOD, state_index(v), n_iconst(I64, c)), n_iconst(I64, 0));
     Node *a = n_select(n_expand(start, v->cur.node->rank, v->cur.node->dim), v->cur.node, v->anchor->cur.node);
     v->anchor->cur.node = a;
     v->at_block = n_mark(a, graph_uid());
@@ -218,9 +287,8 @@ static void set_clauses(Var *v, Lvl *l)
 static bool clauses_ok(Clauses *cl, Loc at)
 {
     if (!cl) return true;
-    if (cl->keep) error_at(at, "`keep` comes with the next release");
     if (cl->when) error_at(at, "`every when` comes with the next release");
-    return !cl->keep && !cl->when;
+    return !cl->when;
 }
 
 static Var *inner_learn(Lvl *l, const char *path, const char *name, StateKind kind, Value start, Dt dt, Inst *in, Clauses *cl, Scope *cs, Loc at)
@@ -229,11 +297,17 @@ static Var *inner_learn(Lvl *l, const char *path, const char *name, StateKind ki
     int32_t dim[MAXDIM];
     start = v_convert(v_as_tensor(start, at), dt, at);
     if (start.kind != V_TENSOR) return NULL;
-    start = import_frames(start, l->frame->mask & ~l->frame->bit);
+    if (l->frame) start = import_frames(start, l->frame->mask & ~l->frame->bit);
+    else start = frames_enter(start);
     v_shape(start, &rank, dim);
-    if (start.axes & ~l->frame->state_axes) { error_at(at, "'%s' would start from a value of each item; it starts when the level begins", name); return NULL; }
+    if (l->frame && (start.axes & ~l->frame->state_axes)) { error_at(at, "'%s' would start from a value of each item; it starts when the level begins", name); return NULL; }
     Var *v = inner_new(l, path, name, kind, start, dt, rank, dim, at);
     v->learn = kind == ST_LEARN; v->inst = in; v->cl = cl; v->cl_scope = cs;
+    v->keep |= cl && cl->keep;
+    if (l->preview) {                                     /* as the level will start */
+        v->cur = v->born;
+        if (v->keep) { state_home(l, v); v->cur = v_tensor(v->start, v->axes); }
+    }
     return v;
 }
 
@@ -489,20 +563,22 @@ static void close_loop(Frame *f, int nemit, Emitted *emit)
     for (int i = cut.n - cap.n; i < n; i++) PUSH(operand, outside[i]);
     for (int i = 0; i < fk.n; i++) r->fkind[i] = fk.at[i];
     for (int i = 0; i < rk.n; i++) r->rkind[i] = rk.at[i];
-    Node *loop = n_loop(f->trip, false, r, operand.n, operand.at);
-    for (int i = 0; i < nemit; i++) if (emit[i].stack >= 0) emit[i].out = n_out(loop, emit[i].stack);
-    for (int i = 0; i < f->carry.n; i++) f->carry.at[i]->final = n_out(loop, i);
+    Node **out = NEWN(Node *, r->nr + 1);
+    loop_run(f->trip, r, operand.n, operand.at, el.v && el.v->train, out);
+    for (int i = 0; i < nemit; i++) if (emit[i].stack >= 0) emit[i].out = out[emit[i].stack];
+    for (int i = 0; i < f->carry.n; i++) f->carry.at[i]->final = out[i];
 }
 
 /* ---- one run of the body over a part of the context */
 
-static void open_frame(Frame *f, Context *c)
+static void open_frame(Lvl *l, Frame *f, Context *c)
 {
     f->trip = c->trip;
     f->item.n = 0;
     f->index = formal_new(I32, 0, NULL);
     memo_set(f->index, f->mask);
-    f->index64 = n_bin(OP_ADD, n_cast(f->index, I64), n_iconst(I64, c->offset));
+    f->item64 = f->index64 = n_bin(OP_ADD, n_cast(f->index, I64), n_iconst(I64, c->offset));
+    if (l->keep) f->index64 = n_bin(OP_ADD, f->index64, items_before(l));
     for (int i = 0; i < f->carry.n; i++) { f->carry.at[i]->in = NULL; }
 }
 
@@ -522,9 +598,10 @@ static bool run_part(Lvl *l, Ast *st, Context *c, bool first, ValueList *pieces)
     DrawContext draw = draws;
     int errors = error_count();
     int ax = axis_push(c->trip);
+    l->run = graph_uid();
     l->axis = ax; l->offset = c->offset;
-    if (f) { f->axis = ax; open_frame(f, c); el.frame = f; }
-    l->body = l->decl = s; l->nemit = 0;
+    if (f) { f->axis = ax; open_frame(l, f, c); el.frame = f; }
+    l->body = l->decl = s; l->nemit = l->npast = 0;
     if (f && first) {
         axis_pop();                                       /* births see the outside, not the item */
         declare_body(l, s, st->body, st->nbody);
@@ -554,6 +631,7 @@ static bool run_part(Lvl *l, Ast *st, Context *c, bool first, ValueList *pieces)
         if (f && (node_frames(v.node) & f->bit)) v = import_frames(v, f->mask);
         emit[i] = (Emitted){ v, NULL, -1 };
     }
+    for (int i = 0; f && i < f->carry.n; i++) if (f->carry.at[i]->keep && !f->carry.at[i]->home) state_home(l, f->carry.at[i]);
     if (f) close_loop(f, l->nemit, emit);
     Value *out = NEWN(Value, l->nemit + 1);
     for (int i = 0; i < l->nemit; i++) {
@@ -573,7 +651,7 @@ static void end_states(Frame *f)
 {
     for (int i = 0; i < f->carry.n; i++) {
         Var *v = f->carry.at[i];
-        v->cur = v_tensor(n_mark(v->final, graph_uid()), f->state_axes);
+        v->cur = v_tensor(n_mark(v->final, graph_uid()), v->axes);
         v->cur.state = v->st;
         v->frame = NULL;
         v->is_frozen = false;
@@ -585,12 +663,13 @@ void stmt_level(Scope *s, Ast *st)
     Context c = { 0 };
     scope_bind(s, st->name, v_err(), st->loc);             /* until it is done */
     Lvl *l = NEW(Lvl);
-    *l = (Lvl){ .kind = L_LEVEL, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .outer = s, .ast = st, .g = v_err() };
+    *l = (Lvl){ .kind = L_LEVEL, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .outer = s, .ast = st, .g = v_err(), .parent_run = el.lvl ? el.lvl->run : 0 };
     l->path = arena_printf("%s.%s", el.inst ? el.inst->path : el.lvl && el.lvl->path ? el.lvl->path : "stream", st->name);
     if (st->n > 16 || (st->nnames != st->n && st->n != 1)) { error_at(st->loc, "%d names for %d contexts", st->nnames, st->n); return; }
     if (st->cl && !clauses_ok(st->cl, st->loc)) return;
     if (!context_part(s, st, 0, &c)) return;
-    if (has_states(st->body, st->nbody)) {
+    if (!level_keep(l, st)) return;
+    if (has_states(st->body, st->nbody) || body_keeps(s, st)) {
         Frame *f = NEW(Frame);
         f->parent = el.frame;
         f->bit = 1u << (el.frame ? el.frame->depth + 1 : 0);
@@ -614,17 +693,20 @@ void stmt_level(Scope *s, Ast *st)
     }
     ValueList pieces = { 0 };
     bool ok = true, first = true;
+    int64_t total = 0;
     for (int part = 0; part < 2 && ok; part++) {
         int64_t before = c.offset + (part ? c.trip : 0);
         if (part && !context_part(s, st, 1, &c)) return;
         c.offset = part ? before : 0;
         if (c.trip <= 0) continue;
+        total += c.trip;
         for (int i = 0; i < c.n; i++) c.v[i] = frames_enter(c.v[i]);
         ok = run_part(l, st, &c, first, &pieces);
         first = false;
     }
     if (!ok) return;
     if (l->frame) end_states(l->frame);
+    keep_states(l, total);
     Value result = pieces.n == 1 ? pieces.at[0] : v_list(pieces.n, pieces.at, false);
     scope_bind(s, st->name, result, st->loc);
     l->npieces = pieces.n; l->pieces = pieces.at;
@@ -635,19 +717,60 @@ void stmt_level(Scope *s, Ast *st)
 
 /* level.M, and join(level) */
 
+/* A level that has run in an item that is over is not known any more. */
+static bool still_open(Lvl *l)
+{
+    if (!l->parent || l->parent->kind != L_LEVEL) return true;
+    for (Lvl *p = el.lvl; p; p = p->parent) if (p == l->parent) return p->run == l->parent_run;
+    return false;
+}
+
 Lvl *level_find(Scope *s, const char *name)
 {
     for (; s; s = s->parent)
-        for (LevelRec *r = s->levels; r; r = r->next) if (r->name == name) return r->lvl;
+        for (LevelRec *r = s->levels; r; r = r->next) if (r->name == name && still_open(r->lvl)) return r->lvl;
     return NULL;
+}
+
+/* A state of a level that ran once per index of rows that are gone: their axes stand in front. */
+static Value rows_in_front(Value v)
+{
+    if (v.kind == V_LIST) {
+        Value *e = NEWN(Value, v.n + 1);
+        for (int i = 0; i < v.n; i++) e[i] = rows_in_front(v.elem[i]);
+        v.elem = e;
+        return v;
+    }
+    if (v.kind != V_TENSOR || !(v.axes >> axes.n)) return v;
+    return v_tensor(v.node, v.axes & (uint16_t)((1u << axes.n) - 1));         /* map axes come first, innermost last: they are logical now */
 }
 
 Value level_state(Lvl *l, const char *name, Loc at)
 {
     for (Binding *b = l->names; b; b = b->next)
-        if (b->name == name) return b->var ? b->var->cur : b->v;
+        if (b->name == name) return rows_in_front(b->var ? b->var->cur : b->v);
     error_at(at, "the level '%s' has no state '%s'", l->ast->name, name);
     return v_err();
+}
+
+/* A state of a level that has not run in this item: as it will start. */
+bool level_before(Scope *s, Inst *i, const char *level, const char *name, Loc at, Value *v)
+{
+    Ast *def = i ? i->def : el.lvl && el.lvl->kind == L_LEVEL ? el.lvl->ast : el.inst ? el.inst->def : NULL, *st = NULL;
+    for (int k = 0; def && k < def->nbody; k++) if (def->body[k]->kind == S_LEVEL && def->body[k]->name == level) st = def->body[k];
+    if (!st) return false;
+    Inst *keep = el.inst;
+    if (i) el.inst = i;
+    Lvl *l = NEW(Lvl);
+    *l = (Lvl){ .kind = L_LEVEL, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .ast = st, .preview = true, .g = v_err() };
+    l->outer = i ? i->call ? i->call : i->scope : s;
+    l->path = arena_printf("%s.%s", el.inst ? el.inst->path : "stream", st->name);
+    Scope *in = scope_new(l->outer, at);
+    if (level_keep(l, st)) declare_body(l, in, st->body, st->nbody);
+    l->names = in->first;
+    el.inst = keep;
+    *v = level_state(l, name, at);
+    return true;
 }
 
 static Value join_piece(Value v, Loc at)
@@ -685,6 +808,80 @@ Value call_join(Scope *s, Ast *e)
 
 /* ---- past(e, n): e at this item and the n - 1 before it, oldest first, zeros before the first */
 
+/* Rows of the past are constants to the level's own objectives, this item's row, the last along the axis, is not. */
+static Node *stop_past(Node *x, int axis, int n, int64_t tag)
+{
+    int32_t start[MAXDIM] = { 0 }, step[MAXDIM], len[MAXDIM];
+    if (n == 1) return x;
+    for (int i = 0; i < x->rank; i++) { step[i] = 1; len[i] = x->dim[i]; }
+    len[axis] = n - 1;
+    Node *old = n_slice(n_stop(x, tag), start, len, step);
+    len[axis] = 1; start[axis] = n - 1;
+    return n_concat(2, (Node *[2]){ old, n_slice(x, start, len, step) }, axis);
+}
+
+static Node *last_rows(Node *x, int axis, int n)
+{
+    int32_t start[MAXDIM] = { 0 }, step[MAXDIM], len[MAXDIM];
+    for (int i = 0; i < x->rank; i++) { step[i] = 1; len[i] = x->dim[i]; }
+    len[axis] = n; start[axis] = x->dim[axis] - n;
+    return n_slice(x, start, len, step);
+}
+
+static const char *past_path(Lvl *l) { return arena_printf("%s.past%d", l->path, l->npast++); }
+
+/* Of a value that depends on the level's states: the last n - 1 rows are a state of the level. */
+static Value past_state(Lvl *l, Value v, int n, Loc at)
+{
+    Frame *f = l->frame;
+    int rank, k = 0; int32_t dim[MAXDIM];
+    const char *path = past_path(l);
+    v = import_frames(v, f->mask);
+    v_shape(v, &rank, dim);
+    if (rank + 1 > MAXDIM) { error_at(at, "too many axes"); return v_err(); }
+    memmove(dim + 1, dim, (size_t)rank * sizeof *dim);
+    dim[0] = 1;
+    Node *row = v_full(v, v.axes, rank, dim + 1), *x;
+    for (int i = 0; i < MAXDIM; i++) k += v.axes >> i & 1;
+    int8_t map[MAXDIM];
+    int32_t shape[MAXDIM];
+    for (int i = 0; i <= row->rank; i++) { map[i] = (int8_t)(i < k ? i : i == k ? -1 : i - 1); shape[i] = i < k ? row->dim[i] : i == k ? 1 : row->dim[i - 1]; }
+    row = n_bcast(row, row->rank + 1, shape, map);
+    if (n == 1) return v_tensor(row, v.axes);
+    dim[0] = n - 1;
+    Var *w = NULL;
+    for (int i = 0; i < f->carry.n; i++) if (!strcmp(f->carry.at[i]->st->path, path)) w = f->carry.at[i];
+    if (!w) {
+        w = carry_new(l, path, "past", ST_STATE, v_real(0), v.axes, (Dt)row->dt, rank + 1, dim, at);
+        w->hidden = true;
+        carry_open(f, w);
+    }
+    x = n_concat(2, (Node *[2]){ w->cur.node, row }, k);
+    w->cur.node = n_mark(last_rows(x, k, n - 1), graph_uid());
+    return v_tensor(stop_past(x, k, n, l->tag), v.axes);
+}
+
+/* The n - 1 rows before the first item of this part: zeros, or what the part or the context before left. x: [.., T, ..] with T at `at`. */
+static Node *rows_before(Lvl *l, Node *x, int at, int n, Var **home, Loc loc)
+{
+    const char *path = past_path(l);
+    int32_t dim[MAXDIM];
+    memcpy(dim, x->dim, sizeof dim);
+    dim[at] = n - 1;
+    Node *zero = n_splat((Dt)x->dt, 0, x->rank, dim);
+    if (l->offset && l->npast <= l->past.n) {
+        Node *rows = l->past.at[l->npast - 1];
+        bool same = rows->rank == x->rank && rows->dt == x->dt;
+        for (int i = 0; i < x->rank && same; i++) same = rows->dim[i] == dim[i];
+        if (same) return rows;
+        error_at(loc, "past() of a value whose shape changes in the last, shorter chunk");
+        return zero;
+    }
+    if (!l->keep) return zero;
+    *home = home_find(l, path, "past", ST_STATE, v_tensor(zero, 0), 0, (Dt)x->dt, x->rank, dim, loc);
+    return (*home)->cur.node;
+}
+
 Value call_past(Scope *s, Ast *e)
 {
     Lvl *l = el.lvl;
@@ -694,35 +891,29 @@ Value call_past(Scope *s, Ast *e)
     Value v = v_as_float(eval(s, e->list[0]), e->loc), k = eval(s, e->list[1]);
     if (v.kind != V_TENSOR || k.kind == V_ERR) return v_err();
     if (!v_integer(k, &n) || n < 1 || n > 1 << 24) { error_at(e->list[1]->loc, "past() looks back over a whole number of items, at least 1, not %s", v_show(k)); return v_err(); }
-    int ax = l->axis;
+    if (l->frame && (node_frames(v.node) & l->frame->bit)) return past_state(l, v, (int)n, e->loc);
+    int ax = l->axis, rank;
     int32_t dim[MAXDIM];
-    int rank;
-    if (l->offset) { error_at(e->loc, "past() over chunks of which the last is shorter comes with the next release"); return v_err(); }
-    if (l->frame && (node_frames(v.node) & l->frame->bit)) { error_at(e->list[0]->loc, "past() of a value that depends on this level's states comes with the next release"); return v_err(); }
     v_shape(v, &rank, dim);
     uint16_t set = v.axes | (uint16_t)(1u << ax);
     Node *x = v_full(v, set, rank, dim);
     int at = axes_below(set, ax);
     if (x->rank + 1 > MAXDIM) { error_at(e->loc, "too many axes"); return v_err(); }
-    int32_t pad[MAXDIM];
-    memcpy(pad, x->dim, sizeof pad);
-    pad[at] = (int32_t)n - 1;
-    if (n > 1) x = n_concat(2, (Node *[2]){ n_splat((Dt)x->dt, 0, x->rank, pad), x }, at);
+    if (n > 1) {
+        Var *home = NULL;
+        int before = l->npast;
+        Node *rows = rows_before(l, x, at, (int)n, &home, e->loc);
+        x = n_concat(2, (Node *[2]){ rows, x }, at);
+        Node *left = last_rows(x, at, (int)n - 1);
+        if (home) home->cur.node = n_mark(left, graph_uid());
+        if (l->past.n == before) PUSH(l->past, left);
+        else l->past.at[before] = left;
+    }
     Node *w = n_window(x, at, (int)n);                    /* [.., T, n, ..]: n stands behind T; it is the first logical axis */
     int behind = 0;
     for (int i = ax + 1; i < MAXDIM; i++) behind += set >> i & 1;
     int8_t map[MAXDIM];
     for (int i = 0; i < w->rank; i++) map[i] = (int8_t)(i <= at ? i : i <= at + behind ? i + 1 : i == at + behind + 1 ? at + 1 : i);
-    Value all = v_tensor(n_perm(w, map), set);
-    /* rows of the past are constants to this level's own objectives, this item's row is not */
-    Node *stopped = n_stop(all.node, l->tag);
-    if (n == 1) return all;
-    int32_t last[MAXDIM], start[MAXDIM] = { 0 }, step[MAXDIM], len[MAXDIM];
-    int axis = at + behind + 1;
-    for (int i = 0; i < w->rank; i++) { step[i] = 1; len[i] = last[i] = all.node->dim[i]; }
-    len[axis] = (int32_t)n - 1;
-    Node *old = n_slice(stopped, start, len, step);
-    len[axis] = 1; start[axis] = (int32_t)n - 1;
-    Node *now = n_slice(all.node, start, len, step);
-    return v_tensor(n_concat(2, (Node *[2]){ old, now }, axis), set);
+    Node *all = n_perm(w, map);
+    return v_tensor(stop_past(all, at + behind + 1, (int)n, l->tag), set);
 }
