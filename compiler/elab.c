@@ -561,10 +561,14 @@ static Value eval_index(Scope *s, Ast *e)
 static bool eval_level_field(Scope *s, Ast *e, Value *v)
 {
     Lvl *l = NULL;
-    if (e->a->kind == E_NAME) l = level_find(s, e->a->name);
+    if (e->a->kind == E_NAME) {
+        l = level_find(s, e->a->name);
+        if (!l && !scope_look(s, e->a->name) && level_before(s, NULL, e->a->name, e->name, e->loc, v)) return true;
+    }
     if (e->a->kind == E_FIELD) {
         Value b = eval_quiet(s, e->a->a);
         if (b.kind == V_INST && b.inst->call) l = level_find(b.inst->call, e->a->name);
+        if (!l && b.kind == V_INST && level_before(s, b.inst, e->a->name, e->name, e->loc, v)) return true;
     }
     if (l) *v = level_state(l, e->name, e->loc);
     return l != NULL;

@@ -50,6 +50,8 @@ struct Var {
     struct Frame *frame;         /* while its loop is open */
     Node *start, *final;         /* before and after the loop */
     int64_t block; Var *anchor; Node *at_block;      /* anchor, frozen: length, value at the block's start */
+    uint16_t axes;               /* its map axes: a state for each lane */
+    bool keep; Var *home;        /* kept: the carry of the enclosing loop in which it goes on */
 };
 
 /* An instance of a block, or of a model (the root). */
@@ -78,7 +80,8 @@ typedef struct Frame {
     uint32_t bit, mask;          /* its bit in node_frames(); with those of the frames around */
     uint16_t state_axes;         /* map axes of its states: a state for each lane */
     int64_t truncate, total;     /* total: items of the whole context */
-    Node *index, *index64;       /* i32[] formal; i64[], counted over all parts */
+    Node *index, *index64;       /* i32[] formal; i64[], counted over all parts, and over all contexts if the level is kept */
+    Node *item64;                /* i64[], counted over the parts of this context */
     VEC(FrameItem) item; VEC(Var *) carry;
 } Frame;
 
@@ -95,6 +98,10 @@ struct Lvl {
     /* inner levels */
     Frame *frame; int axis; int64_t offset; Ast *ast; Scope *outer, *decl, *body; Clauses *dflt;
     Binding *names; int nemit; Value emit[16]; int npieces; Value *pieces;
+    bool keep; Lvl *home; Var *seen; Node *before;   /* kept: in which level, its items so far and their number before this context */
+    int64_t turn, parent_turn;   /* which run of its body, and in which run of its parent's */
+    bool preview;                /* only the states as the level will start are asked for */
+    int npast; Nodes past;       /* past(): how many in the body; the rows that the next part begins with */
 };
 
 /* The tensors that one minimize moves, for total(). */
@@ -195,10 +202,11 @@ Value frames_enter(Value v);                            /* inside the innermost 
 void  stmt_level(Scope *s, Ast *st);
 Var  *inner_new(Lvl *l, const char *path, const char *name, StateKind kind, Value start, Dt dt, int rank, const int32_t *dim, Loc at);
 void  carry_open(Frame *f, Var *v);
-Node *level_count(Lvl *l);                              /* i64[]: the item's number, from 1 */
+Node *state_count(Var *v);                              /* i64[]: the item's number since the state was born, from 1 */
 Value level_step(Lvl *l);                               /* the same with the item's axis */
 Lvl  *level_find(Scope *s, const char *name);
 Value level_state(Lvl *l, const char *name, Loc at);
+bool  level_before(Scope *s, Inst *i, const char *level, const char *name, Loc at, Value *v);    /* of a level that has not run in this item */
 Value call_join(Scope *s, Ast *e);
 Value call_past(Scope *s, Ast *e);
 

@@ -209,6 +209,7 @@ static Var *inner_rule_state(Lvl *l, const char *path, Ast *name, Value x, Dt dt
     if (x.kind != V_TENSOR) return NULL;
     Var *v = inner_new(l->w->lvl, path, name->name, ST_RULE, x, dt, full_rank, full, name->loc);
     v->st->of = l->w->st;
+    v->keep = l->w->keep;
     carry_open(v->frame, v);
     return v;
 }
@@ -411,14 +412,14 @@ static void record_objective(Ast *st, Node *e, Vars *moved, Node **w, Node **g, 
 static Node *next_count(Var *v)
 {
     if (v->st->kind == ST_RULE) return v->counted = el.lvl->t.node;       /* a rule runs once an update */
-    if (v->inner) return v->counted = level_count(v->lvl);
+    if (v->inner) return v->counted = state_count(v);
     Var *c = var_count(v);
     Node *n = n_bin(OP_ADD, var_value(c).node, n_iconst(I64, 1));
     var_set(c, v_tensor(n, 0), v->st->loc);
     return v->counted = n;
 }
 
-static uint16_t lanes(const Var *v) { return v->frame ? v->frame->state_axes : 0; }
+static uint16_t lanes(const Var *v) { return v->frame ? v->axes : 0; }
 
 /* The sum of gradients of a state under `every n`, this item's included. */
 static Var *gradient_sum(Var *v, Node *g, Loc at)
@@ -427,6 +428,7 @@ static Var *gradient_sum(Var *v, Node *g, Loc at)
         v->gsum = inner_new(v->lvl, arena_printf("%s.gsum", v->st->path), "gsum", ST_GSUM, v_real(0), v->st->dt,
                             v->st->rank, v->st->dim, v->st->loc);
         v->gsum->st->of = v->st;
+        v->gsum->keep = v->keep;
         carry_open(v->frame, v->gsum);
     }
     if (!v->gsum) {
@@ -442,7 +444,7 @@ static Var *gradient_sum(Var *v, Node *g, Loc at)
 
 static Value raised(Var *v, Node *n)
 {
-    Value x = v_tensor(n, v->frame ? v->frame->state_axes : 0);
+    Value x = v_tensor(n, lanes(v));
     raise_lead(&x, v->lead);
     return x;
 }
@@ -475,12 +477,11 @@ static Node *gradient_place(Var *v, Closure *c)
     int lead = extra + (el.lvl->kind == L_RULE ? v->lead : 0);
     if (e.kind == V_TENSOR) e = v_stretch(e, rank - extra, dim + extra, at->loc, "the place of the gradient");
     for (int k = 0; k < lead && e.kind == V_TENSOR; k++) e = v_lower_axis(e, axes.n - 1 - k);
-    uint16_t lanes = v->frame ? v->frame->state_axes : 0;
     axes = outside;
     if (e.kind != V_TENSOR) return NULL;
     if (v->frame) e = frames_enter(e);
-    if (e.axes & ~lanes) { error_at(at->loc, "the place of a gradient is one value a step, and this is each item's own"); return NULL; }
-    return n_mark(v_full(e, lanes, v->st->rank, v->st->dim), graph_uid());
+    if (e.axes & ~lanes(v)) { error_at(at->loc, "the place of a gradient is one value a step, and this is each item's own"); return NULL; }
+    return n_mark(v_full(e, lanes(v), v->st->rank, v->st->dim), graph_uid());
 }
 
 static Value value_subst(Value v, Nodes *from, Nodes *to)
@@ -549,7 +550,7 @@ static void move_states(Ast *st, Vars *moved, Node **w, Node **g)
         Var *v = moved->var[i];
         int64_t every = v->st->every;
         Node *count = next_count(v);
-        bool flush = v->inner && v->st->kind == ST_LEARN;    /* what is left when the context ends is a last, shorter chunk */
+        bool flush = v->inner && v->st->kind == ST_LEARN && !v->keep;    /* what is left when the context ends is a last, shorter chunk */
         anchored(v, w[i], &g[i], &rule[i]);
         set.w[i] = var_value(v);
         t[i] = v_tensor(every == 1 ? count : updates(count, every, flush), 0);

@@ -429,6 +429,66 @@ static bool has_states(Ast **body, int n)
     return false;
 }
 
+/* ---- keep: what lives on, and where */
+
+/* Does a level's body call something that lives on in it? Then the body is a loop, whether it has states of its own or not. */
+static bool inst_keeps(Inst *i)
+{
+    if (i->cl && i->cl->keep) return true;
+    for (int k = 0; k < i->def->nbody; k++) if (i->def->body[k]->kind == S_LEVEL && i->def->body[k]->cl && i->def->body[k]->cl->keep) return true;
+    for (int k = 0; k < i->member.n; k++) {
+        Member *m = &i->member.at[k];
+        if (m->inst && inst_keeps(m->inst)) return true;
+        for (int j = 0; !m->var && !m->inst && j < m->list.n; j++) if (m->list.elem[j].kind == V_INST && inst_keeps(m->list.elem[j].inst)) return true;
+    }
+    return false;
+}
+
+static bool keeps(Scope *s, Ast *e)
+{
+    Value v;
+    if (!e) return false;
+    if (e->kind == S_LEVEL) {
+        if (e->cl && e->cl->keep) return true;
+        for (int i = 0; i < e->nbody; i++) if (e->body[i]->cl && e->body[i]->cl->keep) return true;
+    }
+    if (e->kind == E_NAME && scope_find(s, e->name, &v)) {
+        if (v.kind == V_INST) return inst_keeps(v.inst);
+        for (int i = 0; v.kind == V_LIST && i < v.n; i++) if (v.elem[i].kind == V_INST && inst_keeps(v.elem[i].inst)) return true;
+        return false;
+    }
+    if (keeps(s, e->a) || keeps(s, e->b) || keeps(s, e->c)) return true;
+    for (int i = 0; i < e->n; i++) if (keeps(s, e->list[i])) return true;
+    for (int i = 0; i < e->nbody; i++) if (keeps(s, e->body[i])) return true;
+    for (int i = 0; i < e->nbody2; i++) if (keeps(s, e->body2[i])) return true;
+    return false;
+}
+
+static bool body_keeps(Scope *s, Ast *st)
+{
+    for (int i = 0; i < st->nbody; i++) if (keeps(s, st->body[i])) return true;
+    return false;
+}
+
+/* The `keep` that holds for a level, and the level in which its states go on. False after a message. */
+static bool level_keep(Lvl *l, Ast *st)
+{
+    Clauses *cl = st->cl && st->cl->keep ? st->cl : NULL;
+    Loc at = st->loc;
+    for (Inst *i = el.inst; i && !cl; i = i->parent) if (i->cl && i->cl->keep) { cl = i->cl; at = i->at; }
+    bool all = cl != NULL;
+    for (int i = 0; i < st->nbody && !cl; i++)
+        if ((st->body[i]->kind == S_LEARN || st->body[i]->kind == S_STATE) && st->body[i]->cl && st->body[i]->cl->keep) { cl = st->body[i]->cl; at = st->body[i]->loc; }
+    if (!cl) return true;
+    Lvl *h = l->parent;
+    if (cl->keep_in) while (h && (h->kind != L_LEVEL || h->ast->name != cl->keep_in->name)) h = h->parent;
+    else while (h && h->kind != L_LEVEL) h = h->parent;
+    if (!h && cl->keep_in) { error_at(cl->keep_in->loc, "no level '%s' is around '%s'", cl->keep_in->name, st->name); return false; }
+    if (!h) { error_at(at, "`keep` from item to item of the model comes with the next release; inside another level it works"); return false; }
+    l->keep = all; l->home = h;
+    return true;
+}
+
 /* ---- contexts */
 
 typedef struct { int n; Value v[16]; int32_t trip; int64_t offset; } Context;    /* each v: logical [trip, ...] */
@@ -598,7 +658,7 @@ static bool run_part(Lvl *l, Ast *st, Context *c, bool first, ValueList *pieces)
     DrawContext draw = draws;
     int errors = error_count();
     int ax = axis_push(c->trip);
-    l->run = graph_uid();
+    l->turn = graph_uid();
     l->axis = ax; l->offset = c->offset;
     if (f) { f->axis = ax; open_frame(l, f, c); el.frame = f; }
     l->body = l->decl = s; l->nemit = l->npast = 0;
@@ -663,7 +723,7 @@ void stmt_level(Scope *s, Ast *st)
     Context c = { 0 };
     scope_bind(s, st->name, v_err(), st->loc);             /* until it is done */
     Lvl *l = NEW(Lvl);
-    *l = (Lvl){ .kind = L_LEVEL, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .outer = s, .ast = st, .g = v_err(), .parent_run = el.lvl ? el.lvl->run : 0 };
+    *l = (Lvl){ .kind = L_LEVEL, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .outer = s, .ast = st, .g = v_err(), .parent_turn = el.lvl ? el.lvl->turn : 0 };
     l->path = arena_printf("%s.%s", el.inst ? el.inst->path : el.lvl && el.lvl->path ? el.lvl->path : "stream", st->name);
     if (st->n > 16 || (st->nnames != st->n && st->n != 1)) { error_at(st->loc, "%d names for %d contexts", st->nnames, st->n); return; }
     if (st->cl && !clauses_ok(st->cl, st->loc)) return;
@@ -721,7 +781,7 @@ void stmt_level(Scope *s, Ast *st)
 static bool still_open(Lvl *l)
 {
     if (!l->parent || l->parent->kind != L_LEVEL) return true;
-    for (Lvl *p = el.lvl; p; p = p->parent) if (p == l->parent) return p->run == l->parent_run;
+    for (Lvl *p = el.lvl; p; p = p->parent) if (p == l->parent) return p->turn == l->parent_turn;
     return false;
 }
 

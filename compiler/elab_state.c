@@ -93,7 +93,7 @@ void var_set(Var *v, Value x, Loc at)
     x = v_convert(x, v->st->dt, at);
     for (int k = v->lead - 1; k >= 0 && x.kind == V_TENSOR; k--) x = v_lower_axis(x, axes.n - v->lead + k);
     if (x.kind != V_TENSOR) return;
-    uint16_t lanes = v->frame ? v->frame->state_axes : 0;
+    uint16_t lanes = v->frame ? v->axes : 0;
     if (x.axes & ~lanes) {
         error_at(at, "'%s' moves once a step, and this value is each item's own; pool() makes one value of a batch", v->st->path);
         return;
@@ -122,7 +122,7 @@ Var *var_count(Var *v)
 
 static bool clause_supported(Clauses *cl, Loc at)
 {
-    const char *what = cl->mode == 'a' ? "anchor" : cl->mode == 'f' ? "frozen" : cl->when ? "every when" : cl->keep ? "keep" : NULL;
+    const char *what = cl->mode == 'a' ? "anchor" : cl->mode == 'f' ? "frozen" : cl->when ? "every when" : NULL;
     if (cl->mode || cl->when) at = cl->every_loc;
     if (what) error_at(at, "`%s` of a model's own state comes with the next release", what);
     return !what;
