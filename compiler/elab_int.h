@@ -137,6 +137,9 @@ typedef struct Version {
     Node *seed, *index, *count;
     Value mask, weight;          /* [B]: 1 or 0; mask / count */
     int nminimize; Value loss; bool batched; int from[16];
+    bool lanes, streaming;       /* kept inner state goes on: lane by lane; item by item (generate, stream) */
+    VEC(Var *) kept; Nodes kept_born; Entry *fresh;
+    Value emitted; bool emits;   /* the model's `emit` */
     VEC(Objective *) objective;
 } Version;
 
@@ -220,7 +223,7 @@ void  rule_declare(Scope *s, Ast *st);
 
 /* elab_model.c: versions */
 Elabmodel *model_get(Closure *c, Loc at);
-Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, int nlearn, Var **learn, Loc at, int *from);
+Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, bool lanes, int nlearn, Var **learn, Loc at, int *from);
 void  stmt_report(Scope *s, Ast *st);
 Value batch_mean(Value v, Loc at);
 Value eval_avg(Scope *s, Ast *call);

@@ -182,10 +182,40 @@ void carry_open(Frame *f, Var *v)
 
 static Lvl *framed(Lvl *l) { while (l && (l->kind != L_LEVEL || !l->frame)) l = l->parent; return l; }
 
+/* Kept from item to item of the model: a state of the model, with its lanes; `fresh` writes the value that it is born with. */
+static Var *model_home(const char *path, const char *name, Value born, Dt dt, Loc at)
+{
+    Version *v = el.v;
+    const char *key = v->batched && v->batch > 1 ? arena_printf("%s@%lld", path, (long long)v->batch) : path;
+    Node *x = born.node;
+    Var *h = NULL;
+    for (int i = 0; i < el.em->var.n && !h; i++) if (el.em->var.at[i]->st->kept && !strcmp(el.em->var.at[i]->st->path, key)) h = el.em->var.at[i];
+    if (h && (h->st->rank != x->rank || memcmp(h->st->dim, x->dim, (size_t)x->rank * sizeof *x->dim))) {
+        error_at(at, "'%s' is kept, and its level runs once over one set of rows and once over another", path);
+        return h;
+    }
+    if (!h) {
+        h = var_new(el.em, key, name, ST_RULE, dt, x->rank, x->dim, n_splat(dt, 0, x->rank, x->dim), at);
+        h->st->kept = true;
+    }
+    h->moves = true;
+    if (h->in) return h;
+    var_value(h);
+    Node **order;
+    bool late = false;                                    /* born of values of the first item */
+    for (int i = 0, n = graph_order(1, &x, &order); i < n; i++)
+        for (int k = 0; k < v->in.n; k++) late |= order[i] == v->in.at[k] && (v->bind.at[k].kind == B_FIELD || v->bind.at[k].kind == B_COUNT);
+    if (late) { error_at(at, "'%s' is kept from item to item, so it cannot start from a value of one item", path); return h; }
+    PUSH(v->kept, h);
+    PUSH(v->kept_born, x);
+    return h;
+}
+
 /* The home of a state of level l, made with the value that it is born with. */
 static Var *home_find(Lvl *l, const char *path, const char *name, StateKind kind, Value born, uint16_t set, Dt dt, int rank, const int32_t *dim, Loc at)
 {
     Lvl *p = framed(l->parent);
+    if (!p) return model_home(path, name, born, dt, at);
     const char *key = arena_printf("%s kept", path);
     Frame *f = p->frame;
     for (int i = 0; i < f->carry.n; i++)
@@ -470,6 +500,15 @@ static bool body_keeps(Scope *s, Ast *st)
     return false;
 }
 
+/* From item to item of the model: each lane has its own, so the lanes must stay. */
+static bool keep_in_model(Loc at)
+{
+    if (!el.v) { error_at(at, "`keep` in a stream has no meaning: each of its items is made on its own"); return false; }
+    if (!el.v->batched || el.v->batch == 1 || el.v->lanes) return true;
+    error_at(at, "state that is kept from item to item needs batch 1 or `lanes`: `batch %lld lanes` cuts the stream into stretches, one for each", (long long)el.v->batch);
+    return false;
+}
+
 /* The `keep` that holds for a level, and the level in which its states go on. False after a message. */
 static bool level_keep(Lvl *l, Ast *st)
 {
@@ -479,12 +518,13 @@ static bool level_keep(Lvl *l, Ast *st)
     bool all = cl != NULL;
     for (int i = 0; i < st->nbody && !cl; i++)
         if ((st->body[i]->kind == S_LEARN || st->body[i]->kind == S_STATE) && st->body[i]->cl && st->body[i]->cl->keep) { cl = st->body[i]->cl; at = st->body[i]->loc; }
+    if (el.v && el.v->streaming && !framed(l->parent)) { l->keep = true; return true; }      /* items come one by one: all goes on */
     if (!cl) return true;
     Lvl *h = l->parent;
     if (cl->keep_in) while (h && (h->kind != L_LEVEL || h->ast->name != cl->keep_in->name)) h = h->parent;
     else while (h && h->kind != L_LEVEL) h = h->parent;
     if (!h && cl->keep_in) { error_at(cl->keep_in->loc, "no level '%s' is around '%s'", cl->keep_in->name, st->name); return false; }
-    if (!h) { error_at(at, "`keep` from item to item of the model comes with the next release; inside another level it works"); return false; }
+    if (!h && !keep_in_model(at)) return false;
     l->keep = all; l->home = h;
     return true;
 }
@@ -718,6 +758,32 @@ static void end_states(Frame *f)
     }
 }
 
+static bool same_items(Value a, Value b)
+{
+    int ra, rb; int32_t da[MAXDIM], db[MAXDIM];
+    if (!v_shape(a, &ra, da) || !v_shape(b, &rb, db) || ra != rb) return false;
+    for (int i = 1; i < ra; i++) if (da[i] != db[i]) return false;
+    return true;
+}
+
+/* What a level over chunks of which the last is shorter emitted: one sequence if the items have one shape, or else the parts. */
+static Value pieces_join(Lvl *l, int n, Value *piece, Loc at)
+{
+    const char *const axis[2] = { NULL, intern("axis") };
+    if (l->nemit > 1) {
+        Value *out = NEWN(Value, l->nemit + 1), part[2];
+        for (int k = 0; k < l->nemit; k++) {
+            for (int i = 0; i < n; i++) part[i] = piece[i].elem[k];
+            Lvl one = { .nemit = 1 };
+            out[k] = pieces_join(&one, n, part, at);
+        }
+        return v_list(l->nemit, out, true);
+    }
+    if (!l->nemit || !same_items(piece[0], piece[1])) return v_list(n, piece, false);
+    Value arg[2] = { v_list(n, piece, false), v_int(0) };
+    return builtin_call(builtin_find("concat"), 2, arg, axis, at);
+}
+
 void stmt_level(Scope *s, Ast *st)
 {
     Context c = { 0 };
@@ -767,7 +833,7 @@ void stmt_level(Scope *s, Ast *st)
     if (!ok) return;
     if (l->frame) end_states(l->frame);
     keep_states(l, total);
-    Value result = pieces.n == 1 ? pieces.at[0] : v_list(pieces.n, pieces.at, false);
+    Value result = pieces.n == 1 ? pieces.at[0] : pieces_join(l, pieces.n, pieces.at, st->loc);
     scope_bind(s, st->name, result, st->loc);
     l->npieces = pieces.n; l->pieces = pieces.at;
     LevelRec *rec = NEW(LevelRec);

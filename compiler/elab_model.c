@@ -414,6 +414,15 @@ static Entry *version_close(Version *v, const char *name, Loc at)
     return e;
 }
 
+/* The entry that writes the births of the kept states. */
+static void version_fresh(Version *v, const char *name, Loc at)
+{
+    if (!v->kept.n) return;
+    Bind *bind = NEWN(Bind, v->kept.n);
+    for (int i = 0; i < v->kept.n; i++) bind[i] = (Bind){ B_STATE, v->kept.at[i]->st->id };
+    v->fresh = entry_close(arena_printf("%s.fresh", name), v->em->m, v->in.n, v->in.at, v->bind.at, v->kept.n, v->kept_born.at, bind, at);
+}
+
 static const char *version_key(Stream *s, int64_t batch, bool train, int nlearn, Var **learn)
 {
     const char *k = arena_printf("%s %lld", train ? "train" : "test", (long long)batch);
@@ -426,10 +435,10 @@ static const char *version_key(Stream *s, int64_t batch, bool train, int nlearn,
     return k;
 }
 
-Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, int nlearn, Var **learn, Loc at, int *from)
+Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, bool lanes, int nlearn, Var **learn, Loc at, int *from)
 {
     if (!em->root || (em->broken && em->version.n)) return NULL;     /* a model that is declared wrongly: its body is looked at once */
-    const char *key = version_key(s, batch, train, nlearn, learn);
+    const char *key = arena_printf("%s%s", version_key(s, batch, train, nlearn, learn), lanes ? " lanes" : "");
     for (int i = 0; i < em->version.n; i++)
         if (!strcmp(em->version.at[i]->key, key)) {
             memcpy(from, em->version.at[i]->from, sizeof em->version.at[i]->from);
@@ -439,7 +448,7 @@ Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, int nl
     if (def->ninputs && !s) { error_at(at, "'%s' runs over (%s), so say on which stream", def->name, def->inputs[0]->name); return NULL; }
     if (def->ninputs > 16) { error_at(def->loc, "a model has at most 16 fields"); return NULL; }
     Version *v = NEW(Version);
-    v->key = key; v->em = em; v->batch = batch; v->train = train;
+    v->key = key; v->em = em; v->batch = batch; v->train = train; v->lanes = lanes;
     struct El save = el;
     Axes keep_axes = axes;
     DrawContext keep_draws = draws;
@@ -454,6 +463,7 @@ Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, int nl
     const char *name = arena_printf("%s.%s.%lld.%d", em->m->name, train ? "train" : "test", (long long)batch, el.p->entry.n);
     bool fits = version_step(v, call, s, v->from, at);
     if (!broken && error_count() == errors) v->step = version_close(v, name, at);
+    if (!broken && error_count() == errors) version_fresh(v, name, at);
     if (!broken && error_count() == errors) version_finish(v, name);
     for (int i = 0; i < em->var.n; i++) em->var.at[i]->ever_moved |= em->var.at[i]->moved;
     el.mode = save.mode; el.v = save.v; el.em = save.em; el.lvl = save.lvl; el.inst = save.inst;

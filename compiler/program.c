@@ -60,6 +60,7 @@ static void put_model(cJSON *list, const Model *m)
         put_num(so, "of", s->of ? s->of->id : -1);
         put_num(so, "level", level_index(m, s->level));
         put_str(so, "rule", s->rule);
+        if (s->kept) put_bool(so, "kept", true);
     }
     levels = cJSON_AddArrayToObject(o, "levels");
     for (int i = 0; i < m->level.n; i++) {
@@ -142,6 +143,7 @@ static void put_step(cJSON *o, const Do *d)
 {
     put_entry(o, "entry", d->entry);
     put_entry(o, "finish", d->finish);
+    if (d->fresh) put_entry(o, "fresh", d->fresh);
     put_num(o, "accs", d->naccs);
     put_reports(o, d);
     put_num(o, "stream", d->stream ? d->stream->id : -1);

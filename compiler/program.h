@@ -47,6 +47,7 @@ typedef struct State {
     struct Level *level;
     const char *rule;            /* text of its rule, for the level table; NULL for `<-` */
     Node *init;                  /* its value at birth, in the model's init region */
+    bool kept;                   /* inner state that goes on from item to item of the model */
     bool read, moved;            /* seen in some entry (the level checks) */
 } State;
 
@@ -100,6 +101,7 @@ typedef struct Do {
     int naccs; VEC(const char *) report; VEC(Loc) report_loc;
     VEC(Field) field; VEC(int) field_from;      /* TRAIN, TEST: the entry's inputs: names and types, and the stream's field for each */
     Stream *stream; int64_t batch, count; bool epochs, shuffled, carry, lanes;
+    Entry *fresh;                /* TRAIN, TEST: births of the kept states, or NULL */
     Entry *until;                /* in: FIELD 0 = reports f64[nreports]; out: bool[] */
     bool learning;               /* TEST: some states move */
     VEC(LoopVar) var;
