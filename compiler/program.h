@@ -113,9 +113,12 @@ typedef struct Do {
     int repeat;                  /* inside `repeat N seeds`: which one, from 0; else -1 */
 } Do;
 
+/* A model that can go on with a sequence of tokens (elab_gen.c). */
+typedef struct { Model *model; Entry *entry, *fresh; int32_t rows, lag; int64_t classes; bool window; } Generate;
+
 typedef struct Program {
     const char *source; const char *dir; bool f64;
-    VEC(Model *) model; VEC(Entry *) entry; VEC(Stream *) stream; VEC(Do *) todo;
+    VEC(Model *) model; VEC(Entry *) entry; VEC(Stream *) stream; VEC(Do *) todo; VEC(Generate *) generate;
     int ninst;
 } Program;
 
