@@ -10,6 +10,7 @@
    read see it. The number of the item is the loop's index; a kept state counts in a carry of its own. */
 #include <string.h>
 #include "elab_int.h"
+#include "explain.h"
 
 /* ---- which frames a node depends on */
 
@@ -101,6 +102,7 @@ static Value import_item(Frame *f, Value v)
         formal = formal_new((Dt)x->dt, x->rank - 1, front->dim + 1);
         memo_set(formal, f->mask);
         FrameItem it = { front, formal };
+        explain_item(formal, front);
         PUSH(f->item, it);
     }
     Value r = v;
@@ -720,7 +722,9 @@ static bool run_part(Lvl *l, Ast *st, Context *c, bool first, ValueList *pieces)
     }
     el.lvl = l;
     bool done = false;
+    if (f && first) explain_level(l);
     exec(items, st->body, st->nbody, &done);
+    if (f && first) explain_level_end(l);
     el.lvl = l->parent;
     draws = draw;
     if (error_count() > errors) { axis_pop(); if (f) el.frame = f->parent; return false; }
@@ -753,6 +757,7 @@ static void end_states(Frame *f)
         Var *v = f->carry.at[i];
         v->cur = v_tensor(n_mark(v->final, graph_uid()), v->axes);
         v->cur.state = v->st;
+        explain_state(v->cur.node, v->st, false);
         v->frame = NULL;
         v->is_frozen = false;
     }
@@ -835,6 +840,7 @@ void stmt_level(Scope *s, Ast *st)
     keep_states(l, total);
     Value result = pieces.n == 1 ? pieces.at[0] : pieces_join(l, pieces.n, pieces.at, st->loc);
     scope_bind(s, st->name, result, st->loc);
+    explain_name(result, st->name, el.inst);
     l->npieces = pieces.n; l->pieces = pieces.at;
     LevelRec *rec = NEW(LevelRec);
     *rec = (LevelRec){ st->name, l, s->levels };
