@@ -717,25 +717,19 @@ static Var *move_target(Scope *s, Ast *b)
     return NULL;
 }
 
+/* `<-` moves a `state`, and in a rule W. (A rule sees no other states than W and its own.) */
 static bool may_move(Var *v, Ast *st)
 {
     Lvl *l = el.lvl;
-    if (l && l->kind == L_RULE) {
-        if (v == l->w) return true;
-        for (int i = 0; i < l->own.n; i++)
-            if (l->own.at[i] == v) {
-                if (!v->learn) return true;
-                error_at(st->b->loc, "'%s' is learned: `minimize` moves it; `<-` moves what is declared with `state`", v->name);
-                note_at(v->st->loc, "declared here");
-                return false;
-            }
-        error_at(st->b->loc, "'%s' belongs to another level, which alone moves it", v->st->path);
+    bool rule = l && l->kind == L_RULE;
+    bool mine = rule ? v == l->w || v->lvl == l : v->inner ? v->lvl == l : l && l->kind == L_MODEL;
+    if (!mine) {
+        error_at(st->b->loc, "'%s' belongs to %s level, which alone moves it", v->st->path, v->inner ? "another" : "an outer");
+        note_at(v->st->loc, "declared here");
         return false;
     }
-    if (v->inner && (!l || l->kind != L_LEVEL || v->lvl != l)) { error_at(st->b->loc, "'%s' belongs to another level, which alone moves it", v->st->path); return false; }
-    if (!v->inner && l && l->kind == L_LEVEL) { error_at(st->b->loc, "'%s' belongs to an outer level, which alone moves it", v->st->path); note_at(v->st->loc, "declared here"); return false; }
-    if (v->st->kind == ST_STATE && l && (l->kind == L_MODEL || l->kind == L_LEVEL)) return true;
-    error_at(st->b->loc, "'%s' is learned: `minimize` moves it; `<-` moves what is declared with `state`", v->st->path);
+    if (rule ? v == l->w || !v->learn : v->st->kind == ST_STATE) return true;
+    error_at(st->b->loc, "'%s' is learned: `minimize` moves it; `<-` moves what is declared with `state`", rule ? v->name : v->st->path);
     note_at(v->st->loc, "declared here");
     return false;
 }

@@ -29,7 +29,7 @@ static void print_buf(const Buf *b, int64_t offset, FILE *to)
         fprintf(to, ")+%lldt", (long long)b->step);
         return;
     case SP_INDEX: fprintf(to, "t"); return;
-    case SP_SCRATCH: fprintf(to, "scratch"); return;
+    case SP_SCRATCH: fprintf(to, "scratch+%lld", (long long)offset); return;
     case SP_STATUS: fprintf(to, "status"); return;
     }
 }

@@ -22,6 +22,14 @@ Buf *buf_new(Rplan *rp, int64_t bytes)
     return b;
 }
 
+Buf *scratch_buf(Rplan *rp, int64_t bytes)
+{
+    static Buf scratch = { .space = SP_SCRATCH };
+    if (bytes > rp->entry->scratch)
+        rp->entry->scratch = bytes;
+    return &scratch;
+}
+
 /* ---- steps */
 
 static Kernel *kernel_intern(Plan *plan, Kernel *k)

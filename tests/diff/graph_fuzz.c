@@ -286,6 +286,8 @@ static void looked_up(Items *v)
     int nb = 0;
     if (chance(30) && x.n->rank >= 2 && idx->rank >= 1 && idx->dim[0] == x.n->dim[0])
         nb = 1, idx = n_bin(OP_MOD, i.n, n_iconst((Dt)i.n->dt, x.n->dim[1]));
+    if (chance(10))
+        idx = i.n;               /* out of range here and there: clamped, and noted */
     Node *g = n_gather(x.n, idx, nb, (Loc){ 0 });
     add(v, g, x.exact, x.size);
     if (is_real(x) && chance(50) && n_size(g) < 40000) {
@@ -709,6 +711,11 @@ static void check(Case *c, const nl_entry *fn)
     compare(c, want, precise, &one, "alone");
     if (bad == was)
         same_bits(c, &one, &three);
+    bool noted = three.status[0].bad || three.status[1].bad || three.status[2].bad;
+    if (st.bad != (one.status[0].bad != 0) || st.bad != noted) {
+        printf("%s: a bad index was %s\n", c->e->name, st.bad ? "not noted" : "noted");
+        bad++;
+    }
     if (bad != was && verbose)
         region_print(r, stdout);
     space_free(&one);
