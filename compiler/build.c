@@ -637,8 +637,8 @@ Clauses *clause_from(Clauses *c, Loc at, Ast *file, const AstVec *map)
 {
     if (twice(c->from, at, "from")) return c;
     c->from = file;
-    c->map = map->at;
-    c->nmap = map->n;
+    c->map = map ? map->at : NULL;
+    c->nmap = map ? map->n : 0;
     return c;
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "elab_int.h"
+#include "explain.h"
 
 struct El el;
 Axes axes;
@@ -158,6 +159,7 @@ static Value number_of(const char *name, Loc at, bool *found)
     if (!strcmp(name, "pi")) return v_real(3.14159265358979323846);
     if (!strcmp(name, "true")) return v_bool(true);
     if (!strcmp(name, "false")) return v_bool(false);
+    for (Lvl *l = el.lvl; l && !strcmp(name, "step"); l = l->parent) if (l->kind == L_LEVEL) return level_step(l);
     if (!strcmp(name, "step") && el.mode == M_STEP) {
         Value v = var_value(el.em->step);
         v = v_tensor(el.em->step->counted ? el.em->step->counted : v.node, 0);
@@ -285,7 +287,7 @@ static Value eval_name(Scope *s, Ast *e)
     if (def) return eval_def(def, e->loc);
     bool found;
     v = number_of(e->name, e->loc, &found);
-    if (found) return v;
+    if (found) { explain_always(v, e->name); return v; }
     const Builtin *b = builtin_find(e->name);
     if (b) return v_def(closure_new(NULL, b, e->loc));
     if (name_elsewhere(e)) return v_err();
@@ -316,6 +318,19 @@ bool eval_flag(Scope *s, Ast *e, bool *known)
     return *known && x != 0;
 }
 
+/* In whose body the name is bound; NULL: in a function's or a rule's. */
+static Inst *body_of(Scope *s)
+{
+    for (; s; s = s->parent) if (s->is_body) return el.inst;
+    return NULL;
+}
+
+static void bind_one(Scope *s, const char *name, Value v, Loc at)
+{
+    scope_bind(s, name, v, at);
+    if (explaining) explain_name(v, name, body_of(s));
+}
+
 /* Binds names to a value, taking tuples apart. */
 void bind_names(Scope *s, Ast **names, int n, bool tuple, Value v, Loc at)
 {
@@ -327,7 +342,7 @@ void bind_names(Scope *s, Ast **names, int n, bool tuple, Value v, Loc at)
             return;
         }
     }
-    if (n == 1 && !tuple) { scope_bind(s, names[0]->name, v, names[0]->loc); return; }
+    if (n == 1 && !tuple) { bind_one(s, names[0]->name, v, names[0]->loc); return; }
     if (v.kind == V_TENSOR) {                             /* (a, b) = a tensor: its rows */
         int rank; int32_t dim[MAXDIM];
         v_shape(v, &rank, dim);
@@ -344,7 +359,7 @@ void bind_names(Scope *s, Ast **names, int n, bool tuple, Value v, Loc at)
         for (int i = 0; i < n; i++) scope_bind(s, names[i]->name, v_err(), names[i]->loc);
         return;
     }
-    for (int i = 0; i < n; i++) scope_bind(s, names[i]->name, v.elem[i], names[i]->loc);
+    for (int i = 0; i < n; i++) bind_one(s, names[i]->name, v.elem[i], names[i]->loc);
 }
 
 /* ---- parameters */
@@ -402,12 +417,6 @@ static bool too_deep(Loc at)
     if (nesting < MAX_NESTING) return false;
     error_at(at, "expressions and calls are nested more than %d deep here", MAX_NESTING);
     return true;
-}
-
-static Value later(Loc at, const char *what)
-{
-    error_at(at, "%s comes with the next release, as all levels inside models and rules do", what);
-    return v_err();
 }
 
 /* Is there room for `more` map axes? */
@@ -478,12 +487,12 @@ static Value call_file(Scope *s, Ast *e)
     return n ? v_tensor(n, 0) : v_err();
 }
 
-static Value call_later(Scope *s, Ast *e) { (void)s; return later(e->loc, arena_printf("%s(..)", e->a->name)); }
+static Value call_chunks(Scope *s, Ast *e) { (void)s; error_at(e->loc, "chunks(x, n) is a context: level NAME over c in chunks(x, n)"); return v_err(); }
 
 /* Functions that need their context or their arguments' text; everything else is a builtin (builtins.c) or stdlib. */
 static const struct { const char *name; Value (*call)(Scope *, Ast *); } special[] = {
     { "stop", call_stop }, { "given", call_given }, { "pool", call_pool }, { "file", call_file }, { "total", eval_total },
-    { "avg", eval_avg }, { "past", call_later }, { "chunks", call_later }, { "join", call_later },
+    { "avg", eval_avg }, { "past", call_past }, { "chunks", call_chunks }, { "join", call_join },
 };
 
 static Value eval_for(Scope *s, Ast *e)
@@ -532,6 +541,18 @@ static Value eval_range(Scope *s, Ast *e)
     return v_list(n, v, false);
 }
 
+/* The base and computed indices meet in one loop. */
+static void meet_index(Value *base, int n, Index *ix)
+{
+    Value all[1 + MAXDIM * 2];
+    if (!el.frame) return;
+    all[0] = *base;
+    for (int i = 0; i < n; i++) all[i + 1] = ix[i].kind == IX_AT ? ix[i].at : v_int(0);
+    frames_meet(n + 1, all);
+    *base = all[0];
+    for (int i = 0; i < n; i++) if (ix[i].kind == IX_AT) ix[i].at = all[i + 1];
+}
+
 static Value eval_index(Scope *s, Ast *e)
 {
     Value base = eval(s, e->a);
@@ -557,11 +578,31 @@ static Value eval_index(Scope *s, Ast *e)
         }
     }
     if (base.kind == V_INST) base = inst_tuple(base.inst, e->loc);
+    meet_index(&base, e->n, ix);
     return v_index(base, e->n, ix, e->loc);
+}
+
+/* memory.M, and inst.memory.M: a state of a level above. */
+static bool eval_level_field(Scope *s, Ast *e, Value *v)
+{
+    Lvl *l = NULL;
+    if (e->a->kind == E_NAME) {
+        l = level_find(s, e->a->name);
+        if (!l && !scope_look(s, e->a->name) && level_before(s, NULL, e->a->name, e->name, e->loc, v)) return true;
+    }
+    if (e->a->kind == E_FIELD) {
+        Value b = eval_quiet(s, e->a->a);
+        if (b.kind == V_INST && b.inst->call) l = level_find(b.inst->call, e->a->name);
+        if (!l && b.kind == V_INST && level_before(s, b.inst, e->a->name, e->name, e->loc, v)) return true;
+    }
+    if (l) *v = level_state(l, e->name, e->loc);
+    return l != NULL;
 }
 
 static Value eval_field(Scope *s, Ast *e)
 {
+    Value of_level;
+    if (eval_level_field(s, e, &of_level)) return of_level;
     Value b = eval(s, e->a);
     if (b.kind == V_ERR) return b;
     if (b.kind == V_INST) return inst_member(b.inst, e->name, e->loc);
@@ -584,7 +625,11 @@ static Value tuple_binary(int op, Value a, Value b, Loc at)
     if (b.kind == V_INST) b = inst_tuple(b.inst, at);
     if (a.kind == V_ERR || b.kind == V_ERR) return v_err();
     bool la = a.kind == V_LIST && a.tuple, lb = b.kind == V_LIST && b.tuple;
-    if (!la && !lb) return v_binary(op, a, b, at);
+    if (!la && !lb) {
+        Value v[2] = { a, b };
+        frames_meet(2, v);
+        return v_binary(op, v[0], v[1], at);
+    }
     if (op != '+' && op != '-' && op != '*' && op != '/') { error_at(at, "instances and tuples take +, -, and * and / by a number only"); return v_err(); }
     if (la && lb && a.n != b.n) { error_at(at, "tuples of %d and %d tensors do not meet", a.n, b.n); return v_err(); }
     int n = la ? a.n : b.n;
@@ -651,6 +696,9 @@ static Value call_matrix(Value m, Value x, Loc at)
     if (rank != 2) { error_at(at, "only matrices are called, and this is %s", v_show(m)); return v_err(); }
     x = v_as_tensor(x, at);
     if (x.kind != V_TENSOR) return v_err();
+    Value mx[2] = { m, x };
+    frames_meet(2, mx);
+    m = mx[0]; x = mx[1];
     v_shape(x, &xr, xd);
     if (!xr) { error_at(at, "a matrix [%d, %d] is called with vectors, not with a scalar", dim[0], dim[1]); return v_err(); }
     int ax[MAXDIM];
@@ -674,18 +722,29 @@ Value v_call(Value f, int n, Value *arg, const char **name, Loc *argloc, Loc at,
     (void)s;
     if (f.kind == V_ERR) return f;
     for (int i = 0; i < n; i++) if (arg[i].kind == V_ERR) return v_err();
-    if (f.kind == V_INST) return call_inst(f.inst, n, arg, name, argloc, at);
+    if (f.kind == V_INST) {
+        Value v = call_inst(f.inst, n, arg, name, argloc, at);
+        explain_call(v, NULL, f.inst, n, arg, name);
+        return v;
+    }
     if (f.kind == V_TENSOR && n == 1) return call_matrix(f, arg[0], at);
     if (f.kind != V_DEF) { error_at(at, "%s cannot be called", v_show(f)); return v_err(); }
     if (f.clo->builtin) {
         Value out;
         if (reduce_tuple(f.clo, n, arg, at, &out)) return out;
-        return builtin_call(f.clo->builtin, n, arg, name, at);
+        frames_meet(n, arg);
+        out = builtin_call(f.clo->builtin, n, arg, name, at);
+        explain_call(out, builtin_name(f.clo->builtin), NULL, n, arg, name);
+        return out;
     }
     if (f.clo->def->kind == D_RULE && apply_rule_call(s, f, n, arg, at)) return v_none();
     if (f.clo->given) { error_at(at, "'%s' has its arguments already", v_text(f)); return v_err(); }
     Closure *c = closure_given(f.clo, n, arg, name, argloc, at);
-    if (c->def->kind == D_FN) return call_fn(c, at);
+    if (c->def->kind == D_FN) {
+        Value v = call_fn(c, at);
+        explain_call(v, c->def->name, NULL, n, arg, name);
+        return v;
+    }
     if (c->def->kind == D_STREAM) return stream_call(c, at);
     return v_def(c);
 }
@@ -710,7 +769,11 @@ static Value eval_call(Scope *s, Ast *e)
     Value shadow;
     if (e->a->kind == E_NAME && !scope_find(s, e->a->name, &shadow) && !find_definition(scope_file(s), e->a->name, e->a->loc)) {
         for (size_t i = 0; i < sizeof special / sizeof *special; i++)
-            if (!strcmp(special[i].name, e->a->name)) return special[i].call(s, e);
+            if (!strcmp(special[i].name, e->a->name)) {
+                Value v = special[i].call(s, e);
+                if (special[i].call == call_past) explain_always(v, ast_text(e));
+                return v;
+            }
         if (is_reader(e->a->name) || !strcmp(e->a->name, "mix")) return stream_value(s, e);
     }
     Value f = eval(s, e->a), *arg;
@@ -746,6 +809,7 @@ static Value eval_list(Scope *s, Ast *e)
         v[i] = eval(s, e->list[i]);
         if (v[i].kind == V_ERR) return v[i];
     }
+    if (e->kind == E_LIST) frames_meet(e->n, v);
     Value list = v_list(e->n, v, e->kind == E_TUPLE);
     return e->kind == E_LIST && stacks(list) ? v_as_tensor(list, e->loc) : list;
 }
@@ -798,6 +862,20 @@ static void exec_bind(Scope *s, Ast *st)
     bind_names(s, st->names, st->nnames, st->tuple, v, st->loc);
 }
 
+static void exec_emit(Scope *s, Ast *st)
+{
+    Lvl *l = el.lvl;
+    if (!l || (l->kind != L_MODEL && l->kind != L_LEVEL)) { error_at(st->loc, "emit stands in a level or a model"); return; }
+    if (l->kind == L_LEVEL && l->nemit) { error_at(st->loc, "a level emits once an item; emit a, b gives a pair"); return; }
+    if (st->n > 16) { error_at(st->loc, "emit takes at most 16 values"); return; }
+    for (int k = 0; k < st->n; k++) {
+        Value v = eval(s, st->list[k]);
+        v.loc = st->list[k]->loc;
+        if (l->kind == L_LEVEL) l->emit[l->nemit++] = v;
+        else if (!k && el.v) { el.v->emits = true; el.v->emitted = v.kind == V_TENSOR ? v_as_float(v, v.loc) : v; }
+    }
+}
+
 static void exec_for(Scope *s, Ast *st, Value *last, bool *done)
 {
     Value over = eval(s, st->a), *it = NULL;
@@ -824,12 +902,13 @@ Value exec(Scope *s, Ast **body, int n, bool *done)
         case S_MOVE: stmt_move(s, st); break;
         case S_LEARN: case S_STATE:
             if (el.lvl && el.lvl->kind == L_RULE) rule_declare(s, st);
+            else if (el.lvl && el.lvl->kind == L_LEVEL && el.lvl->ast->body == body) break;
             break;
         case S_DEFAULT: break;
         case S_MINIMIZE: stmt_minimize(s, st); break;
         case S_REPORT: stmt_report(s, st); break;
         case S_EMIT:
-            for (int k = 0; k < st->n; k++) eval(s, st->list[k]);
+            exec_emit(s, st);
             break;
         case S_IF: {
             bool yes = eval_flag(s, st->a, &known);
@@ -838,7 +917,10 @@ Value exec(Scope *s, Ast **body, int n, bool *done)
         }
         case S_FOR: exec_for(s, st, &last, done); break;
         case S_EVERY: stmt_every(s, st); break;
-        case S_LEVEL: later(st->loc, arena_printf("`level %s`", st->name)); *done = true; last = v_err(); break;
+        case S_LEVEL:
+            stmt_level(s, st);
+            if (!scope_find(s, st->name, &last)) last = v_err();   /* a body that ends with a level gives what it emitted */
+            break;
         case S_EVENT: error_at(st->loc, "events come with the next release"); break;
         case S_EXPR: last = eval(s, st->a); break;
         default: break;                                   /* resolve.c has seen to the others */
@@ -869,6 +951,7 @@ Program *elaborate(int file)
             schedule_run(s, tree->body[i]->body, tree->body[i]->nbody);
         }
     check_alone(tree);
+    generate_entries();
     models_finish();
     return error_count() ? NULL : p;
 }

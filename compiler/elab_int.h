@@ -5,6 +5,8 @@
 
 typedef VEC(Node *) Nodes;
 typedef VEC(Ast *) Asts;
+typedef VEC(Value) ValueList;
+typedef struct { uint8_t *in; uint32_t n; } NodeSet;       /* nodes by their ids */
 
 typedef struct Inst Inst;
 typedef struct Var Var;
@@ -22,7 +24,8 @@ typedef struct Closure {
 
 /* A name in a scope. A declared state or a rule's W is a reference: reading the name gives the state's current value. */
 typedef struct Binding { const char *name; Value v; Var *var; bool fixed; Loc at; struct Binding *next; } Binding;
-struct Scope { Scope *parent; Binding *first; int file; bool is_file, is_body; Loc at; };
+typedef struct LevelRec { const char *name; struct Lvl *lvl; struct LevelRec *next; } LevelRec;
+struct Scope { Scope *parent; Binding *first; LevelRec *levels; int file; bool is_file, is_body; Loc at; };
 
 /* A state while it is elaborated. */
 struct Var {
@@ -42,6 +45,13 @@ struct Var {
     Node *counted;               /* the count after this item, in this entry */
     bool ever_moved, ever_read, fixed;
     int lead;                    /* rule states: leading axes over which the rule is mapped */
+    /* states of inner levels: carries of the level's loop */
+    bool inner, hidden, is_frozen;
+    struct Frame *frame;         /* while its loop is open */
+    Node *start, *final;         /* before and after the loop */
+    int64_t block; Var *anchor; Node *at_block;      /* anchor, frozen: length, value at the block's start */
+    uint16_t axes;               /* its map axes: a state for each lane */
+    bool keep; Var *home;        /* kept: the carry of the enclosing loop in which it goes on */
 };
 
 /* An instance of a block, or of a model (the root). */
@@ -56,11 +66,25 @@ struct Inst {
     VEC(Binding) init;           /* named initial values: W1 = a */
     int ndraws;
     const char *from; Ast **map; int nmap; Scope *from_scope; Loc from_at;   /* from FILE (..) */
-    bool called;
+    bool called, inner;
 };
 
 /* A level in whose body we are: a model, or a rule at work on one tensor. */
-typedef enum { L_MODEL, L_RULE, L_STREAM, L_NONE } LvlKind;
+typedef enum { L_MODEL, L_LEVEL, L_RULE, L_STREAM } LvlKind;
+
+/* The loop of an inner level that has states, while its body is elaborated (elab_level.c). */
+typedef struct { Node *operand, *formal; } FrameItem;
+typedef struct Frame {
+    struct Frame *parent; int depth;
+    int axis; int32_t trip;      /* the item's map axis; number of items */
+    uint32_t bit, mask;          /* its bit in node_frames(); with those of the frames around */
+    uint16_t state_axes;         /* map axes of its states: a state for each lane */
+    int64_t truncate, total;     /* total: items of the whole context */
+    Node *index, *index64;       /* i32[] formal; i64[], counted over all parts, and over all contexts if the level is kept */
+    Node *item64;                /* i64[], counted over the parts of this context */
+    VEC(FrameItem) item; VEC(Var *) carry;
+} Frame;
+
 struct Lvl {
     LvlKind kind; Lvl *parent; int64_t tag;
     Elabmodel *em; Level *level;
@@ -71,6 +95,13 @@ struct Lvl {
     int ncalls; const char *calls[16]; int lead; Scope *params;
     uint16_t axes;               /* map axes that a moved value may have */
     struct Moved *set;           /* what the minimize at work moves (total) */
+    /* inner levels */
+    Frame *frame; int axis; int64_t offset; Ast *ast; Scope *outer, *decl, *body; Clauses *dflt;
+    Binding *names; int nemit; Value emit[16]; int npieces; Value *pieces;
+    bool keep; Lvl *home; Var *seen; Node *before;   /* kept: in which level, its items so far and their number before this context */
+    int64_t turn, parent_turn;   /* which run of its body, and in which run of its parent's */
+    bool preview;                /* only the states as the level will start are asked for */
+    int npast; Nodes past;       /* past(): how many in the body; the rows that the next part begins with */
 };
 
 /* The tensors that one minimize moves, for total(). */
@@ -93,6 +124,8 @@ typedef struct { Ast *ast; int acc; int wacc; } Avg;        /* an avg(..) in a r
 typedef struct { const char *name; Loc at; Ast *ast; Scope *scope; int acc, nacc; int rank; int32_t dim[MAXDIM]; int first, navg; } Report;
 
 /* One entry of a model under construction, or done. */
+typedef enum { NO_TOKENS, WINDOW, TOKEN_BY_TOKEN } Tokens;    /* a version for generate: all at once, or one after the other */
+
 typedef struct Version {
     const char *key; Elabmodel *em;
     Entry *step, *finish;
@@ -106,6 +139,10 @@ typedef struct Version {
     Node *seed, *index, *count;
     Value mask, weight;          /* [B]: 1 or 0; mask / count */
     int nminimize; Value loss; bool batched; int from[16];
+    bool lanes, streaming;       /* kept inner state goes on: lane by lane; item by item (generate, stream) */
+    VEC(Var *) kept; Nodes kept_born; Entry *fresh;
+    bool generates;              /* its entry gives out what it emits */
+    Value emitted; bool emits;   /* the model's `emit` */
     VEC(Objective *) objective;
 } Version;
 
@@ -117,6 +154,7 @@ extern struct El {
     Lvl *lvl; Version *v; Elabmodel *em; Inst *inst;
     Scope *finish_scope; Node *finish_acc; Report *finish_report;
     bool in_report;
+    Frame *frame; VEC(Var *) inner;   /* the innermost open loop; states of inner levels in this entry */
     int depth;                   /* of calls: recursion is an error */
 } el;
 
@@ -156,9 +194,27 @@ void  var_set(Var *v, Value x, Loc at);
 Var  *var_of(State *st);
 Var  *var_find(Elabmodel *em, const char *path);
 Value init_value(Elabmodel *em, const char *path, Scope *s, Ast *stmt, Loc at, int *rank, int32_t *dim, Dt *dt);
+Clauses *clock_clauses(Var *v, Scope **s);
+int   live_vars(Var ***out);                            /* the model's states and those of open levels */
 int64_t var_every(Var *v, bool *mean, Loc *at);
 Value var_rule(Var *v, Loc at);
 Var  *var_count(Var *v);
+
+/* elab_level.c: levels inside models, blocks, rules and streams */
+uint32_t node_frames(Node *x);
+bool  nodeset_add(NodeSet *s, const Node *x);           /* false: it was there */
+void  frames_meet(int n, Value *v);                     /* before every operation of several operands */
+Value frames_enter(Value v);                            /* inside the innermost loop: no item axes */
+void  stmt_level(Scope *s, Ast *st);
+Var  *inner_new(Lvl *l, const char *path, const char *name, StateKind kind, Value start, Dt dt, int rank, const int32_t *dim, Loc at);
+void  carry_open(Frame *f, Var *v);
+Node *state_count(Var *v);                              /* i64[]: the item's number since the state was born, from 1 */
+Value level_step(Lvl *l);                               /* the same with the item's axis */
+Lvl  *level_find(Scope *s, const char *name);
+Value level_state(Lvl *l, const char *name, Loc at);
+bool  level_before(Scope *s, Inst *i, const char *level, const char *name, Loc at, Value *v);    /* of a level that has not run in this item */
+Value call_join(Scope *s, Ast *e);
+Value call_past(Scope *s, Ast *e);
 
 /* elab_learn.c: minimize, rules, clocks */
 void  stmt_minimize(Scope *s, Ast *st);
@@ -170,13 +226,18 @@ void  rule_declare(Scope *s, Ast *st);
 
 /* elab_model.c: versions */
 Elabmodel *model_get(Closure *c, Loc at);
-Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, int nlearn, Var **learn, Loc at, int *from);
+Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, bool lanes, int nlearn, Var **learn, Loc at, int *from);
 void  stmt_report(Scope *s, Ast *st);
 Value batch_mean(Value v, Loc at);
 Value eval_avg(Scope *s, Ast *call);
+Node *formal_new(Dt dt, int rank, const int32_t *dim);   /* a fresh formal */
 Node *entry_in(Version *v, BindKind kind, int index, Dt dt, int rank, const int32_t *dim);
 Entry *entry_close(const char *name, Model *m, int nin, Node **in, const Bind *bind, int nout, Node **out, const Bind *obind, Loc at);
 void  models_finish(void);
+Version *version_make(Elabmodel *em, Stream *s, int64_t batch, bool train, bool lanes, Tokens tokens, int nlearn, Var **learn, Loc at, int *from);
+
+/* elab_gen.c */
+void  generate_entries(void);                           /* for models that emit the next token */
 
 /* elab_stream.c */
 Value stream_value(Scope *s, Ast *e);                   /* `window`, `when`, mix, readers; V_ERR if e is none of these */

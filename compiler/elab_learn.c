@@ -3,15 +3,18 @@
    All states that one minimize moves change at once: gradients and rule arguments are taken before any of them moves. */
 #include <string.h>
 #include "elab_int.h"
+#include "explain.h"
 
 /* ---- conditions: what a stretch of elaboration changes, made conditional */
 
-typedef struct { int n; Node **before; } Snap;
+typedef struct { int n; Var **var; Node **before; } Snap;
 
 static Snap snap_begin(void)
 {
-    Snap s = { el.em->var.n, NEWN(Node *, el.em->var.n + 1) };
-    for (int i = 0; i < s.n; i++) s.before[i] = el.em->var.at[i]->in ? el.em->var.at[i]->cur.node : NULL;
+    Snap s;
+    s.n = live_vars(&s.var);
+    s.before = NEWN(Node *, s.n + 1);
+    for (int i = 0; i < s.n; i++) s.before[i] = s.var[i]->in ? s.var[i]->cur.node : NULL;
     return s;
 }
 
@@ -36,11 +39,10 @@ static void add_scope(Nodes *v, Scope *s)
 }
 
 /* Which cut nodes the results really reach, not looking below a cut node. */
-static void reach(Node *x, Nodes *cut, bool *hit, Nodes *seen)
+static void reach(Node *x, Nodes *cut, bool *hit, NodeSet *seen)
 {
     for (int i = 0; i < cut->n; i++) if (cut->at[i] == x) { hit[i] = true; return; }
-    for (int i = 0; i < seen->n; i++) if (seen->at[i] == x) return;
-    PUSH(*seen, x);
+    if (!nodeset_add(seen, x)) return;
     for (int i = 0; i < x->nin; i++) reach(x->in[i], cut, hit, seen);
 }
 
@@ -48,11 +50,14 @@ static void reach(Node *x, Nodes *cut, bool *hit, Nodes *seen)
 static void snap_end(Snap snap, Node *due, Nodes *cut)
 {
     VEC(Var *) moved = { 0 };
-    Nodes then = { 0 }, other = { 0 }, seen = { 0 }, used = { 0 };
-    for (int i = 0; i < el.em->var.n; i++) {
-        Var *v = el.em->var.at[i];
+    Nodes then = { 0 }, other = { 0 }, used = { 0 };
+    NodeSet seen = { 0 };
+    Var **all;
+    for (int i = 0, n = live_vars(&all); i < n; i++) {
+        Var *v = all[i];
         if (!v->in) continue;
-        Node *old = i < snap.n && snap.before[i] ? snap.before[i] : v->first;
+        Node *old = v->first;
+        for (int k = 0; k < snap.n; k++) if (snap.var[k] == v && snap.before[k]) old = snap.before[k];
         add_node(cut, old);
         if (old == v->cur.node) continue;
         PUSH(moved, v);
@@ -68,8 +73,7 @@ static void snap_end(Snap snap, Node *due, Nodes *cut)
     int ncap = region_close2(moved.n, then.at, other.at, used.n, used.at, &cap, &r0, &r1);
     Node *c = n_cond(due, ncap, cap, r0, r1);
     for (int i = 0; i < moved.n; i++) {
-        moved.at[i]->cur = v_tensor(n_mark(n_out(c, i), graph_uid()), 0);
-        moved.at[i]->cur.state = moved.at[i]->st;
+        moved.at[i]->cur.node = n_mark(n_out(c, i), graph_uid());
     }
 }
 
@@ -79,10 +83,8 @@ static Node *is_due(Node *count, int64_t n) { return n_bin(OP_EQ, n_bin(OP_MOD, 
 
 static bool rule_inputs_supported(Ast *def)
 {
-    for (int i = 0; i < def->ninputs; i++) {
-        const char *what = i >= 2 ? def->inputs[i]->name : def->inputs[i]->b ? "g at E" : NULL;
-        if (!what) continue;
-        error_at(def->inputs[i]->loc, "`%s` in a rule comes with the next release; this one has W and g", what);
+    if (def->ninputs > 2) {
+        error_at(def->inputs[2]->loc, "`%s` in a rule comes with the next release; this one has W and g", def->inputs[2]->name);
         return false;
     }
     if (def->ninputs == 2) return true;
@@ -139,24 +141,27 @@ static void rule_bind(Lvl *l, Closure *c, Var *w)
 static void apply_rule(Closure *c, Var *w, Value g, Value t, const char *path, Moved *set, bool g_given)
 {
     static int depth;
-    Lvl l = { .kind = L_RULE, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .rule = c, .w = w, .g = g, .t = t, .path = path, .set = set, .g_given = g_given };
+    Lvl *l = NEW(Lvl);
+    *l = (Lvl){ .kind = L_RULE, .frame = w->frame, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .rule = c, .w = w, .g = g, .t = t, .path = path, .set = set, .g_given = g_given };
     Lvl *keep = el.lvl;
     Inst *inst = el.inst;
     DrawContext draw = draws;
     int extra, lead;
+    Axes outside = axes;
+    if (!w->inner && (!keep || keep->kind != L_RULE)) axes.n = 0;         /* a model's state has no lanes */
     if (depth > 50) { error_at(c->at, "the rule '%s' applies itself without end", c->def->name); return; }
     depth++;
-    bool ok = rule_enter(&l, c, w, &extra, &lead);
+    bool ok = rule_enter(l, c, w, &extra, &lead);
     if (ok) {
-        rule_bind(&l, c, w);
-        el.lvl = &l; el.inst = NULL;
+        rule_bind(l, c, w);
+        el.lvl = l; el.inst = NULL;
         draws.path = path; draws.ndraws = 0;
         draws.item = n_iconst(I64, 0); draws.item_axes = 0;
         bool done = false;
-        exec(l.run, c->def->body, c->def->nbody, &done);
+        exec(l->run, c->def->body, c->def->nbody, &done);
     }
     el.lvl = keep; el.inst = inst; draws = draw;
-    for (int k = 0; k < extra; k++) axis_pop();
+    axes = outside;
     w->lead = lead;
     if (!c->def->nbody) w->fixed = true;
     depth--;
@@ -169,6 +174,10 @@ bool apply_rule_call(Scope *s, Value f, int n, Value *arg, Loc at)
     Lvl *l = el.lvl;
     if (!l || l->kind != L_RULE || n < 2 || arg[0].kind != V_TENSOR || arg[0].state != l->w->st) return false;
     if (n > 2) { error_at(at, "a rule is applied to the tensor and a gradient: %s(W, g)", f.clo->def->name); return true; }
+    if (f.clo->def->ninputs == 2 && f.clo->def->inputs[1]->b) {
+        error_at(at, "the rule '%s' asks for the gradient elsewhere (g at E); it moves a state itself and is not applied inside another rule", f.clo->def->name);
+        return true;
+    }
     if (arg[0].node != var_value(l->w).node) { error_at(at, "a rule moves W as it is now; this is an older value of it"); return true; }
     Value g = v_as_float(arg[1], at);
     if (g.kind != V_TENSOR) return true;
@@ -185,22 +194,45 @@ bool apply_rule_call(Scope *s, Value f, int n, Value *arg, Loc at)
     return true;
 }
 
+/* The same for the rule of an inner level's state: a carry beside it. */
+static Var *inner_rule_state(Lvl *l, const char *path, Ast *name, Value x, Dt dt, int rank, const int32_t *dim)
+{
+    int full_rank = rank + l->lead;
+    int32_t full[MAXDIM];
+    if (x.kind == V_TENSOR && (node_frames(x.node) & l->w->frame->bit)) {
+        error_at(name->loc, "the initial value of '%s' may use %s and constant arguments only", name->name, l->rule->def->inputs[0]->name);
+        return NULL;
+    }
+    for (int k = 0; k < l->lead; k++) full[k] = axes.size[axes.n - l->lead + k];
+    memcpy(full + l->lead, dim, (size_t)rank * sizeof *dim);
+    x = v_stretch(x, rank, dim, name->loc, "the initial value");
+    for (int k = l->lead - 1; k >= 0 && x.kind == V_TENSOR; k--) x = v_lower_axis(x, axes.n - l->lead + k);
+    if (x.kind != V_TENSOR) return NULL;
+    Var *v = inner_new(l->w->lvl, path, name->name, ST_RULE, x, dt, full_rank, full, name->loc);
+    v->st->of = l->w->st;
+    v->keep = l->w->keep;
+    carry_open(v->frame, v);
+    return v;
+}
+
 /* A rule's own `state` or `learn`: found by its path, or born now, in the init graph. */
 static Var *rule_state(Scope *s, Ast *st, Ast *name, Lvl *l)
 {
     const char *path = arena_printf("%s.%s", l->path, name->name);
     int rank; int32_t dim[MAXDIM], full[MAXDIM];
     Dt dt;
+    bool inner = l->w->inner;
     Var *v = var_find(el.em, path);
-    if (v) return v;
+    if (v && v->inner == inner && (!inner || v->frame)) return v;
     Mode mode = el.mode;
     DrawContext draw = draws;
-    el.mode = M_INIT;
-    draws = (DrawContext){ .seed = el.em->init_seed, .step = n_iconst(I64, 0), .item = n_iconst(I64, 0), .path = path };
+    if (!inner) el.mode = M_INIT;
+    if (!inner) draws = (DrawContext){ .seed = el.em->init_seed, .step = n_iconst(I64, 0), .item = n_iconst(I64, 0), .path = path };
     Value x = init_value(el.em, path, l->init, st, name->loc, &rank, dim, &dt);
     el.mode = mode;
     draws = draw;
     if (x.kind == V_ERR) return NULL;
+    if (inner) return inner_rule_state(l, path, name, x, dt, rank, dim);
     uint16_t lead = 0;
     for (int k = 0; k < l->lead; k++) {
         int ax = axes.n - l->lead + k;
@@ -266,11 +298,13 @@ void stmt_every(Scope *s, Ast *st)
     if (!v_integer(v, &n) || n < 1) { error_at(st->a->loc, "a period is a whole number of at least 1, known when compiling, not %s", v_show(v)); return; }
     Scope *in = scope_new(s, st->loc);
     if (n == 1) { exec(in, st->body, st->nbody, &done); return; }
+    explain_every(n);
     Nodes cut = { 0 };
     add_scope(&cut, s);
     add_value(&cut, l->t);
     Snap snap = snap_begin();
     exec(in, st->body, st->nbody, &done);
+    explain_every(0);
     snap_end(snap, is_due(l->t.node, n), &cut);
 }
 
@@ -343,12 +377,12 @@ static bool candidates(Scope *s, Ast *st, Lvl *l, Vars *out)
 {
     Vars c = { 0 };
     if (st->b) return wrt_add(eval(s, st->b), st->b->loc, &out->var, &out->n, &out->cap);
-    Ast *def = l->kind == L_RULE ? l->rule->def : el.em->root->def;
+    Ast *def = l->kind == L_RULE ? l->rule->def : l->kind == L_LEVEL ? l->ast : el.em->root->def;
     Vars not = named_elsewhere(s, st, def->body, def->nbody);
-    int n = l->kind == L_RULE ? l->own.n : el.em->var.n;
+    int n = l->kind == L_RULE ? l->own.n : l->kind == L_LEVEL ? el.inner.n : el.em->var.n;
     for (int i = 0; i < n; i++) {
-        Var *v = l->kind == L_RULE ? l->own.at[i] : el.em->var.at[i];
-        bool mine = l->kind == L_RULE ? v->learn : v->st->kind == ST_LEARN;
+        Var *v = l->kind == L_RULE ? l->own.at[i] : l->kind == L_LEVEL ? el.inner.at[i] : el.em->var.at[i];
+        bool mine = l->kind == L_RULE ? v->learn : l->kind == L_LEVEL ? v->learn && v->lvl == l && v->st->kind == ST_LEARN : v->st->kind == ST_LEARN;
         if (!mine || in_vars(&not, v)) continue;
         vec_grow((void **)&c.var, &c.cap, c.n, sizeof *c.var);
         c.var[c.n++] = v;
@@ -369,6 +403,7 @@ static void moves_nothing(Ast *st)
 
 static void record_objective(Ast *st, Node *e, Vars *moved, Node **w, Node **g, int64_t tag)
 {
+    if (el.frame) return;                                 /* inside a loop: checked through the outer objectives */
     Objective *o = NEW(Objective);
     o->name = st->name ? st->name : ast_text(st->a);
     o->loc = st->loc; o->e = e; o->nw = moved->n; o->wrt = w; o->grad = g; o->tag = tag;
@@ -379,15 +414,26 @@ static void record_objective(Ast *st, Node *e, Vars *moved, Node **w, Node **g, 
 
 static Node *next_count(Var *v)
 {
+    if (v->st->kind == ST_RULE) return v->counted = el.lvl->t.node;       /* a rule runs once an update */
+    if (v->inner) return v->counted = state_count(v);
     Var *c = var_count(v);
     Node *n = n_bin(OP_ADD, var_value(c).node, n_iconst(I64, 1));
     var_set(c, v_tensor(n, 0), v->st->loc);
     return v->counted = n;
 }
 
+static uint16_t lanes(const Var *v) { return v->frame ? v->axes : 0; }
+
 /* The sum of gradients of a state under `every n`, this item's included. */
 static Var *gradient_sum(Var *v, Node *g, Loc at)
 {
+    if (!v->gsum && v->inner) {
+        v->gsum = inner_new(v->lvl, arena_printf("%s.gsum", v->st->path), "gsum", ST_GSUM, v_real(0), v->st->dt,
+                            v->st->rank, v->st->dim, v->st->loc);
+        v->gsum->st->of = v->st;
+        v->gsum->keep = v->keep;
+        carry_open(v->frame, v->gsum);
+    }
     if (!v->gsum) {
         v->gsum = var_new(el.em, arena_printf("%s.gsum", v->st->path), "gsum", ST_GSUM, v->st->dt, v->st->rank, v->st->dim,
                           n_splat(v->st->dt, 0, v->st->rank, v->st->dim), v->st->loc);
@@ -395,19 +441,107 @@ static Var *gradient_sum(Var *v, Node *g, Loc at)
     }
     v->gsum->moves = v->moves;
     Node *old = var_value(v->gsum).node;
-    var_set(v->gsum, v_tensor(n_bin(OP_ADD, old, g), 0), at);
+    var_set(v->gsum, v_tensor(n_bin(OP_ADD, old, g), lanes(v)), at);
     return v->gsum;
 }
 
 static Value raised(Var *v, Node *n)
 {
-    Value x = v_tensor(n, 0);
+    Value x = v_tensor(n, lanes(v));
     raise_lead(&x, v->lead);
     return x;
 }
 
+/* `g at E`: where the rule asks for the gradient, E of the state as it is now and the rule's arguments. NULL: at the state itself. */
+static Node *gradient_place(Var *v, Closure *c)
+{
+    Ast *def = c->def, *at = def->ninputs == 2 ? def->inputs[1]->b : NULL;
+    int rank, extra = 0; int32_t dim[MAXDIM];
+    if (!at) return NULL;
+    Axes outside = axes;
+    if (!v->inner && el.lvl->kind != L_RULE) axes.n = 0;
+    Scope *s = scope_new(file_scope(def->loc.file), c->at);
+    Value now = v->cur;
+    now.state = NULL;
+    if (el.lvl->kind == L_RULE) raise_lead(&now, v->lead);
+    v_shape(now, &rank, dim);
+    Value e = v_err();
+    if (bind_params(s, def, c)) {
+        Ast *type = def->inputs[0]->type;
+        s = scope_new(s, c->at);
+        extra = type && rank > type->n ? rank - type->n : 0;
+        if (!type || (rank >= type->n && meet_type(s, def->inputs[0], dim + extra, arena_printf("'%s' is", v->st->path), c->at))) {
+            for (int k = 0; k < extra; k++) axis_push(dim[k]);
+            raise_lead(&now, extra);
+            scope_bind(s, def->inputs[0]->name, now, c->at);
+            e = v_convert(v_as_float(eval(s, at), at->loc), v->st->dt, at->loc);
+        }
+    }
+    int lead = extra + (el.lvl->kind == L_RULE ? v->lead : 0);
+    if (e.kind == V_TENSOR) e = v_stretch(e, rank - extra, dim + extra, at->loc, "the place of the gradient");
+    for (int k = 0; k < lead && e.kind == V_TENSOR; k++) e = v_lower_axis(e, axes.n - 1 - k);
+    axes = outside;
+    if (e.kind != V_TENSOR) return NULL;
+    if (v->frame) e = frames_enter(e);
+    if (e.axes & ~lanes(v)) { error_at(at->loc, "the place of a gradient is one value a step, and this is each item's own"); return NULL; }
+    return n_mark(v_full(e, lanes(v), v->st->rank, v->st->dim), graph_uid());
+}
+
+static Value value_subst(Value v, Nodes *from, Nodes *to)
+{
+    if (v.kind == V_TENSOR) graph_subst(1, &v.node, from->n, from->at, to->at);
+    if (v.kind == V_LIST) {
+        Value *e = NEWN(Value, v.n + 1);
+        for (int i = 0; i < v.n; i++) e[i] = value_subst(v.elem[i], from, to);
+        v.elem = e;
+    }
+    if (v.kind == V_DEF) {                                /* a rule's arguments, those of rules among them */
+        Closure *c = NEW(Closure);
+        *c = *v.clo;
+        c->arg = NEWN(Value, c->n + 1);
+        for (int i = 0; i < c->n; i++) c->arg[i] = value_subst(v.clo->arg[i], from, to);
+        v.clo = c;
+    }
+    return v;
+}
+
+/* Where the gradient is taken, and with it the rule's arguments. `anchor`: those of the body run with the state at the start of
+   the item's block. `g at E`: the gradient at E of the running state, all else as it is. */
+static void anchored(Var *v, Node *w, Node **g, Value *rule)
+{
+    Nodes from = { 0 }, to = { 0 };
+    Node *place = gradient_place(v, rule->clo);
+    bool block = v->block && !v->is_frozen;
+    if (!block && !place) return;
+    for (int i = 0; i < el.inner.n; i++) {
+        Var *a = el.inner.at[i];
+        if (a->lvl != v->lvl || !a->block || a->is_frozen || !a->at_block || (place && a == v)) continue;
+        PUSH(from, a->first);
+        PUSH(to, a->at_block);
+    }
+    if (place) { PUSH(from, w); PUSH(to, place); }
+    graph_subst(1, g, from.n, from.at, to.at);
+    if (place) return;
+    *rule = value_subst(*rule, &from, &to);
+}
+
+/* Updates made when `count` items have been seen, this one's included; a flushed chunk may be shorter. */
+static Node *updates(Node *count, int64_t every, bool flush)
+{
+    if (!flush) return n_bin(OP_IDIV, count, n_iconst(I64, every));
+    return n_bin(OP_ADD, n_bin(OP_IDIV, n_bin(OP_SUB, count, n_iconst(I64, 1)), n_iconst(I64, every)), n_iconst(I64, 1));
+}
+
+/* How many gradients are in the sum. */
+static Node *summed(Node *count, int64_t every, bool flush, Node *sum)
+{
+    if (!flush) return n_const((Dt)sum->dt, (double)every);
+    Node *n = n_bin(OP_ADD, n_bin(OP_MOD, n_bin(OP_SUB, count, n_iconst(I64, 1)), n_iconst(I64, every)), n_iconst(I64, 1));
+    return n_cast(n, (Dt)sum->dt);
+}
+
 /* Hands its gradient to each state's rule, under its clock. */
-static void move_states(Ast *st, Vars *moved, Node **g)
+static void move_states(Ast *st, Vars *moved, Node **w, Node **g)
 {
     int n = moved->n;
     Moved set = { n, moved->var, NEWN(Value, n + 1), NEWN(Value, n + 1), NEWN(Node *, n + 1) };
@@ -419,18 +553,29 @@ static void move_states(Ast *st, Vars *moved, Node **g)
         Var *v = moved->var[i];
         int64_t every = v->st->every;
         Node *count = next_count(v);
+        bool flush = v->inner && v->st->kind == ST_LEARN && !v->keep;    /* what is left when the context ends is a last, shorter chunk */
+        anchored(v, w[i], &g[i], &rule[i]);
+        explain_gradient(g[i], v->st, false);
         set.w[i] = var_value(v);
-        t[i] = v_tensor(every == 1 ? count : n_bin(OP_IDIV, count, n_iconst(I64, every)), 0);
+        t[i] = v_tensor(every == 1 ? count : updates(count, every, flush), 0);
         t[i].weak = true;
+        explain_always(t[i], "t");
         if (every > 1) {
             Node *sum = gradient_sum(v, g[i], st->loc)->cur.node;
-            g[i] = v->st->mean ? n_bin(OP_DIV, sum, n_const((Dt)sum->dt, (double)every)) : sum;
+            explain_sum(sum, explain_period("sum", every), g[i], v->st);
+            if (v->st->mean) {
+                Node *one = g[i];
+                g[i] = n_bin(OP_DIV, sum, summed(count, every, flush, sum));
+                explain_sum(g[i], explain_period("mean", every), one, v->st);
+            } else g[i] = sum;
             set.due[i] = is_due(count, every);
+            if (flush) set.due[i] = n_bin(OP_OR, set.due[i], n_bin(OP_EQ, count, n_iconst(I64, v->frame->total)));
         }
         set.g[i] = raised(v, g[i]);
     }
     for (int i = 0; i < n; i++) {
         Var *v = moved->var[i];
+        explain_unit(v, rule[i]);
         if (!set.due[i]) { apply_rule(rule[i].clo, v, set.g[i], t[i], v->st->path, &set, true); continue; }
         Nodes cut = { 0 };
         add_value(&cut, rule[i]);
@@ -438,8 +583,10 @@ static void move_states(Ast *st, Vars *moved, Node **g)
         add_value(&cut, t[i]);
         for (int j = 0; j < n; j++) { add_value(&cut, set.g[j]); add_value(&cut, set.w[j]); add_node(&cut, set.due[j]); }
         Snap snap = snap_begin();
+        explain_every(el.lvl->kind == L_RULE ? v->st->every : 0);
         apply_rule(rule[i].clo, v, set.g[i], t[i], v->st->path, &set, true);
-        var_set(v->gsum, v_tensor(n_splat(v->st->dt, 0, v->st->rank, v->st->dim), 0), st->loc);
+        explain_every(0);
+        var_set(v->gsum, v_real(0), st->loc);
         snap_end(snap, set.due[i], &cut);
     }
 }
@@ -448,7 +595,11 @@ static void move_states(Ast *st, Vars *moved, Node **g)
 static bool differentiate(Ast *st, Vars *c, Value e, Node *cot, int64_t tag, Vars *moved, Node ***wrt, Node ***grad)
 {
     Node **w = NEWN(Node *, c->n + 1), **g = NEWN(Node *, c->n + 1);
-    for (int i = 0; i < c->n; i++) { var_value(c->var[i]); w[i] = c->var[i]->cur.node; }
+    for (int i = 0; i < c->n; i++) {
+        Var *v = c->var[i];
+        var_value(v);
+        w[i] = v->is_frozen && v->at_block ? v->at_block : v->cur.node;
+    }
     vjp(1, &e.node, &cot, c->n, w, tag, g);
     *wrt = NEWN(Node *, c->n + 1); *grad = NEWN(Node *, c->n + 1);
     for (int i = 0; i < c->n; i++) {
@@ -513,32 +664,38 @@ static void minimize_model(Scope *s, Ast *st, Value e)
     Node **keep = NEWN(Node *, moved.n + 1);
     memcpy(keep, g, (size_t)moved.n * sizeof *g);
     record_objective(st, total, &moved, w, keep, el.lvl->tag);
-    move_states(st, &moved, g);
+    explain_objective(st, e.node, moved.n, moved.var, w, g);
+    move_states(st, &moved, w, g);
 }
 
-static void minimize_rule(Scope *s, Ast *st, Value e)
+/* In a rule, or a level inside the item: each lane is on its own, so the sum over lanes has the gradient of each. */
+static void minimize_inner(Scope *s, Ast *st, Value e)
 {
+    uint16_t own = el.lvl->kind == L_LEVEL ? el.lvl->frame ? el.lvl->frame->state_axes : 0 : (uint16_t)~0u;
+    if (el.lvl->kind == L_LEVEL && el.lvl->frame) e = frames_enter(e);
+    if (e.axes & ~own) { error_at(st->loc, "this objective is mapped over rows; an item of the level has one objective"); return; }
     Vars c = { 0 }, moved = { 0 };
     if (!candidates(s, st, el.lvl, &c)) return;
     Node **w, **g, *cot = n_splat((Dt)e.node->dt, 1, e.node->rank, e.node->dim);
     if (!differentiate(st, &c, e, cot, el.lvl->tag, &moved, &w, &g)) return;
     if (!moved.n) { moves_nothing(st); return; }
-    move_states(st, &moved, g);
+    explain_objective(st, e.node, moved.n, moved.var, w, g);
+    move_states(st, &moved, w, g);
 }
 
 void stmt_minimize(Scope *s, Ast *st)
 {
     Value e = eval(s, st->a);
+    if (!el.lvl || (el.lvl->kind != L_LEVEL && (el.mode != M_STEP || (el.lvl->kind != L_MODEL && el.lvl->kind != L_RULE)))) { error_at(st->loc, "`minimize` stands in a level, a model or a rule"); return; }
     if (e.kind != V_ERR) e = v_as_float(e, st->a->loc);
     if (e.kind != V_TENSOR || !scalar_objective(st, e)) {      /* its value keeps quiet from here on */
         if (st->name) scope_bind(s, st->name, v_err(), st->loc);
-        el.v->nminimize++;
-        el.v->loss = v_err();
+        if (el.v) { el.v->nminimize++; el.v->loss = v_err(); }
         return;
     }
     if (st->name) scope_bind(s, st->name, e, st->loc);
     if (el.lvl->kind == L_MODEL) minimize_model(s, st, e);
-    else minimize_rule(s, st, e);
+    else minimize_inner(s, st, e);
 }
 
 /* ---- <- */
@@ -564,7 +721,13 @@ static Var *move_target(Scope *s, Ast *b)
 static bool may_move(Var *v, Ast *st)
 {
     Lvl *l = el.lvl;
-    bool rule = l->kind == L_RULE;
+    bool rule = l && l->kind == L_RULE;
+    bool mine = rule ? v == l->w || v->lvl == l : v->inner ? v->lvl == l : l && l->kind == L_MODEL;
+    if (!mine) {
+        error_at(st->b->loc, "'%s' belongs to %s level, which alone moves it", v->st->path, v->inner ? "another" : "an outer");
+        note_at(v->st->loc, "declared here");
+        return false;
+    }
     if (rule ? v == l->w || !v->learn : v->st->kind == ST_STATE) return true;
     error_at(st->b->loc, "'%s' is learned: `minimize` moves it; `<-` moves what is declared with `state`", rule ? v->name : v->st->path);
     note_at(v->st->loc, "declared here");
@@ -573,18 +736,24 @@ static bool may_move(Var *v, Ast *st)
 
 void stmt_move(Scope *s, Ast *st)
 {
+    if (el.mode != M_STEP && !el.frame) { error_at(st->loc, "`<-` moves a state of a model, a block or a rule; there is none here"); return; }
     Var *v = move_target(s, st->b);
     Value x = eval(s, st->a);
     if (!v || x.kind == V_ERR || !may_move(v, st)) return;
     if (!v->moves) return;
-    if (el.lvl->kind == L_RULE && v == el.lvl->w) { var_set(v, v_as_float(x, st->a->loc), st->a->loc); return; }
-    if (!v->counted && (v->st->every > 1 || v->st->kind == ST_STATE)) next_count(v);
     Node *old = (var_value(v), v->cur.node);
+    if (el.lvl->kind == L_RULE && v == el.lvl->w) {
+        var_set(v, v_as_float(x, st->a->loc), st->a->loc);
+        explain_line(v, old);
+        return;
+    }
+    if (!v->counted && (v->st->every > 1 || v->st->kind == ST_STATE)) next_count(v);
     var_set(v, x, st->a->loc);
+    if (el.lvl->kind == L_RULE) explain_line(v, old);
+    else explain_assign(v, st);
     if (v->st->every > 1 && v->cur.node != old) {
         Node *due = is_due(v->counted, v->st->every), *pick;
         pick = n_select(n_expand(due, old->rank, old->dim), v->cur.node, old);
-        v->cur = v_tensor(n_mark(pick, graph_uid()), 0);
-        v->cur.state = v->st;
+        v->cur.node = n_mark(pick, graph_uid());
     }
 }

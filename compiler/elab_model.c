@@ -2,18 +2,19 @@
    (train or test, batch size, field shapes, states that learn): its step runs the body once for a batch and writes sums; its finish makes reports of the sums. */
 #include <string.h>
 #include "elab_int.h"
+#include "explain.h"
 
 static VEC(Elabmodel *) models;
 static VEC(const char *) misfit;             /* definitions, and fields of streams that were found not to fit: said once */
 static int formals;
 
-static Node *formal(Dt dt, int rank, const int32_t *dim) { return n_formal(1000 + formals++, dt, rank, dim); }
+Node *formal_new(Dt dt, int rank, const int32_t *dim) { return n_formal(1000 + formals++, dt, rank, dim); }
 
 /* ---- entries */
 
 Node *entry_in(Version *v, BindKind kind, int index, Dt dt, int rank, const int32_t *dim)
 {
-    Node *n = formal(dt, rank, dim);
+    Node *n = formal_new(dt, rank, dim);
     Bind b = { kind, index };
     PUSH(v->in, n);
     PUSH(v->bind, b);
@@ -57,7 +58,7 @@ Elabmodel *model_get(Closure *c, Loc at)
         m->context = arena_printf("%s%s%s : %s", m->context, i ? ", " : "", c->def->inputs[i]->name, c->def->inputs[i]->type ? ast_text(c->def->inputs[i]->type) : "?");
     m->context = arena_printf("%s)", m->context);
     em->lvl = (Lvl){ .kind = L_MODEL, .tag = graph_uid(), .em = em };
-    em->init_seed = formal(I64, 0, NULL);
+    em->init_seed = formal_new(I64, 0, NULL);
     Inst *inst = el.inst;
     Lvl *lvl = el.lvl;
     Version *v = el.v;
@@ -83,6 +84,7 @@ static Value batch_vector(Node *n) { return v_tensor(n, 1); }
 Value batch_mean(Value v, Loc at)
 {
     (void)at;
+    if (explaining) return explain_pool(v, "pool", v);
     if (v.kind != V_TENSOR || !(v.axes & 1) || !el.v->batched) return v;
     Node *w = n_cast(el.v->weight.node, (Dt)v.node->dt);
     int8_t map[MAXDIM];
@@ -143,13 +145,14 @@ static bool bind_fields(Version *v, Scope *call, Stream *s, int *from, Loc at)
         }
         if (!meet_type(call, p, fd->dim, arena_printf("the stream '%s' gives", s->name), at)) { ok = false; continue; }
         int32_t dim[MAXDIM] = { (int32_t)v->batch };
-        memcpy(dim + 1, fd->dim, (size_t)fd->rank * sizeof *dim);
-        Value x = v_tensor(entry_in(v, B_FIELD, k, fd->dt, fd->rank + 1, dim), 1);
+        memcpy(dim + v->batched, fd->dim, (size_t)fd->rank * sizeof *dim);
+        Value x = v_tensor(entry_in(v, B_FIELD, k, fd->dt, fd->rank + v->batched, dim), v->batched);
         bool tok;
         Dt dt = elem_type(p->type, &tok);
         x = v_convert(x, dt, p->loc);
         ok &= tok && x.kind == V_TENSOR;
         scope_bind(call, p->name, x, p->loc);
+        explain_name(x, p->name, v->em->root);
     }
     return ok;
 }
@@ -230,7 +233,7 @@ Value eval_avg(Scope *s, Ast *call)
         }
         sum[i] = n_sum(sum[i], (1u << sum[i]->rank) - 1);
     }
-    return v_tensor(n_bin(OP_DIV, sum[0], sum[1]), 0);
+    return explain_pool(v_tensor(n_bin(OP_DIV, sum[0], sum[1]), 0), "avg", explaining ? eval(s, call->list[0]) : v_none());
 }
 
 static void report_averages(Scope *s, Report *r, int n, Ast **calls)
@@ -305,7 +308,7 @@ static void version_finish(Version *v, const char *name)
 {
     int32_t n = v->acc.n;
     Nodes out = { 0 };
-    Node *acc = formal(F64, 1, &n);
+    Node *acc = formal_new(F64, 1, &n);
     el.mode = M_FINISH; el.finish_acc = acc;
     Node *items = n_reshape(n_slice1(acc, 0, 0, 1, 1), 0, NULL);
     for (int i = 0; i < v->report.n; i++) {
@@ -368,7 +371,7 @@ static bool version_step(Version *v, Scope *call, Stream *s, int *from, Loc at)
 {
     Elabmodel *em = v->em;
     v->seed = entry_in(v, B_SEED, 0, I64, 0, NULL);
-    v->batched = em->root->def->ninputs > 0;
+    v->batched = em->root->def->ninputs > 0 && !explaining;
     if (v->batched) batch_open(v);
     PUSH(v->acc, v->batched ? n_cast(v->count, F64) : n_const(F64, 1));
     PUSH(v->acc, NULL);
@@ -381,7 +384,7 @@ static bool version_step(Version *v, Scope *call, Stream *s, int *from, Loc at)
     draws = (DrawContext){ .seed = v->seed, .step = step, .path = em->root->path };
     draws.item = v->batched ? n_iota(I64, 1, &(int32_t){ (int32_t)v->batch }, 0) : n_iconst(I64, 0);
     draws.item_axes = v->batched ? 1 : 0;
-    if (v->batched && !bind_fields(v, call, s, from, at)) return false;
+    if (em->root->def->ninputs && !bind_fields(v, call, s, from, at)) return false;
     bool done = false;
     exec(call, em->root->def->body, em->root->def->nbody, &done);
     for (int i = 0, n = em->var.n; i < n; i++) {
@@ -410,9 +413,26 @@ static Entry *version_close(Version *v, const char *name, Loc at)
     Bind b = { B_OUT, 0 };
     PUSH(out, n_concat(v->acc.n, acc, 0));
     PUSH(bind, b);
+    if (v->emits && v->emitted.kind == V_TENSOR && v->generates) {        /* B_OUT 1: what generate samples from */
+        int rank; int32_t dim[MAXDIM];
+        v_shape(v->emitted, &rank, dim);
+        Node *x = v_full(v->emitted, 1, rank, dim);
+        Bind g = { B_OUT, 1 };
+        PUSH(out, n_reshape(x, rank, x->dim + 1));
+        PUSH(bind, g);
+    }
     Entry *e = entry_close(name, v->em->m, v->in.n, v->in.at, v->bind.at, out.n, out.at, bind.at, at);
     if (e) for (int i = 0; i < v->objective.n; i++) PUSH(e->objective, v->objective.at[i]);
     return e;
+}
+
+/* The entry that writes the births of the kept states. */
+static void version_fresh(Version *v, const char *name, Loc at)
+{
+    if (!v->kept.n) return;
+    Bind *bind = NEWN(Bind, v->kept.n);
+    for (int i = 0; i < v->kept.n; i++) bind[i] = (Bind){ B_STATE, v->kept.at[i]->st->id };
+    v->fresh = entry_close(arena_printf("%s.fresh", name), v->em->m, v->in.n, v->in.at, v->bind.at, v->kept.n, v->kept_born.at, bind, at);
 }
 
 static const char *version_key(Stream *s, int64_t batch, bool train, int nlearn, Var **learn)
@@ -427,44 +447,54 @@ static const char *version_key(Stream *s, int64_t batch, bool train, int nlearn,
     return k;
 }
 
-Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, int nlearn, Var **learn, Loc at, int *from)
+Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, bool lanes, int nlearn, Var **learn, Loc at, int *from)
 {
     if (!em->root || (em->broken && em->version.n)) return NULL;     /* a model that is declared wrongly: its body is looked at once */
-    const char *key = version_key(s, batch, train, nlearn, learn);
+    const char *key = arena_printf("%s%s", version_key(s, batch, train, nlearn, learn), lanes ? " lanes" : "");
     for (int i = 0; i < em->version.n; i++)
         if (!strcmp(em->version.at[i]->key, key)) {
             memcpy(from, em->version.at[i]->from, sizeof em->version.at[i]->from);
             return em->version.at[i]->step ? em->version.at[i] : NULL;
         }
+    Version *v = version_make(em, s, batch, train, lanes, NO_TOKENS, nlearn, learn, at, from);
+    if (v) v->key = key;
+    return v && v->step ? v : NULL;
+}
+
+/* The body elaborated anew. A version without a step is one with errors. */
+Version *version_make(Elabmodel *em, Stream *s, int64_t batch, bool train, bool lanes, Tokens tokens, int nlearn, Var **learn, Loc at, int *from)
+{
     Ast *def = em->root->def;
     const char *fields = arena_printf("%p %s", (void *)def, version_key(s, 0, false, 0, NULL));
     for (int i = 0; i < misfit.n; i++) if (!strcmp(misfit.at[i], fields)) return NULL;
     if (def->ninputs && !s) { error_at(at, "'%s' runs over (%s), so say on which stream", def->name, def->inputs[0]->name); return NULL; }
     if (def->ninputs > 16) { error_at(def->loc, "a model has at most 16 fields"); return NULL; }
     Version *v = NEW(Version);
-    v->key = key; v->em = em; v->batch = batch; v->train = train;
+    v->key = ""; v->em = em; v->batch = batch; v->train = train; v->lanes = lanes; v->generates = tokens != NO_TOKENS; v->streaming = tokens == TOKEN_BY_TOKEN;
     struct El save = el;
     Axes keep_axes = axes;
     DrawContext keep_draws = draws;
     int errors = v->errors = error_count();
     bool broken = em->broken;
     el.v = v; el.em = em; el.mode = M_STEP; el.lvl = &em->lvl; el.inst = em->root;
-    axes.n = 0;
+    axes.n = 0; el.frame = NULL; el.inner.n = 0;
     reset_vars(v, nlearn, learn);
     reset_draws(em->root);
     Scope *call = scope_new(em->root->scope, at);
     em->root->call = call;
+    explain_model(em, batch, train);
     const char *name = arena_printf("%s.%s.%lld.%d", em->m->name, train ? "train" : "test", (long long)batch, el.p->entry.n);
     bool fits = version_step(v, call, s, v->from, at);
     if (!broken && error_count() == errors) v->step = version_close(v, name, at);
-    if (!broken && error_count() == errors) version_finish(v, name);
+    if (!broken && error_count() == errors) version_fresh(v, name, at);
+    if (!broken && !v->generates && error_count() == errors) version_finish(v, name);
     for (int i = 0; i < em->var.n; i++) em->var.at[i]->ever_moved |= em->var.at[i]->moved;
     el.mode = save.mode; el.v = save.v; el.em = save.em; el.lvl = save.lvl; el.inst = save.inst;
     axes = keep_axes; draws = keep_draws;
     em->trained |= train && fits;
     PUSH(em->version, v);
-    if (!fits) PUSH(misfit, fields);
-    if (broken || error_count() > errors) { em->broken |= fits; v->step = NULL; return NULL; }
+    if (!fits && !v->generates) PUSH(misfit, fields);
+    if (broken || error_count() > errors) { em->broken |= fits && !v->generates; v->step = NULL; return v; }
     memcpy(from, v->from, sizeof v->from);
     return v;
 }

@@ -166,7 +166,7 @@ static void check_learning(SchedClauses *c, bool *hit, ModelInst **m, int nm)
 
 static void fill_reports(Do *d, Version *v)
 {
-    d->entry = v->step; d->finish = v->finish; d->naccs = v->acc.n;
+    d->entry = v->step; d->finish = v->finish; d->naccs = v->acc.n; d->fresh = v->fresh;
     for (int i = 0; i < v->names.n; i++) { PUSH(d->report, v->names.at[i]); PUSH(d->report_loc, v->name_loc.at[i]); }
 }
 
@@ -181,10 +181,24 @@ static void fill_fields(Do *d, ModelInst *m, Stream *s, const int *from)
     }
 }
 
-static bool no_later(Ast *st, SchedClauses *c)
+static bool lanes_fit(Ast *st, SchedClauses *c, const void *stream)
 {
-    if (c->lanes || c->carry) { error_at(st->loc, "`%s` comes with the next release, together with state that lives inside items", c->lanes ? "lanes" : "carry"); return false; }
+    if (c->lanes && !c->batch) { error_at(st->loc, "`lanes` cuts the stream into as many stretches as the batch has items: batch B lanes"); return false; }
+    if (c->lanes && c->shuffled) { error_at(st->loc, "lanes are read in order, not shuffled"); return false; }
+    if ((c->lanes || c->carry) && !stream) { error_at(st->loc, "`%s` is about a stream's items, and there is no stream", c->lanes ? "lanes" : "carry"); return false; }
     return true;
+}
+
+/* `carry` goes on from the kept state of an earlier step with as many lanes. */
+static bool carry_fits(const Do *d, Loc at)
+{
+    if (!d->carry || !d->fresh) return true;
+    for (int i = 0; i < el.p->todo.n; i++) {
+        const Do *e = el.p->todo.at[i];
+        if (e->inst == d->inst && (e->kind == DO_TRAIN || e->kind == DO_TEST) && e->fresh && e->batch == d->batch) return true;
+    }
+    error_at(at, "`carry` goes on from the state that an earlier train of '%s' with as many lanes left, and there is none", d->name);
+    return false;
 }
 
 static void train(Scope *s, Ast *st)
@@ -196,18 +210,20 @@ static void train(Scope *s, Ast *st)
     Stream *stream = st->b ? sched_stream(eval(s, st->b), st->b->loc) : NULL;
     int64_t batch = c->batch ? whole(s, c->batch, "a batch", 1) : 1, count = c->count ? whole(s, c->count, "a number of steps or epochs", 0) : -1;
     if (!c->count) { error_at(st->loc, "train needs a length: for N steps, or for N epochs"); return; }
-    if (!nm || (st->b && !stream) || batch < 1 || count < 0 || !no_later(st, c)) return;
+    if (!nm || (st->b && !stream) || batch < 1 || count < 0 || !lanes_fit(st, c, stream)) return;
     if (batch > 1 << 24) { error_at(c->batch->loc, "a batch of %lld is too large", (long long)batch); return; }
     for (int i = 0; i < nm; i++) {
         int from[16] = { 0 };
         if (m[i]->em->root && !m[i]->em->root->def->ninputs && stream) { error_at(st->b->loc, "'%s' runs over (), without a stream", m[i]->name); continue; }
         if (c->epochs && !stream) { error_at(st->loc, "epochs are of a stream; `for N steps` is what this model wants"); continue; }
-        Version *v = version_get(m[i]->em, stream, batch, true, 0, NULL, st->b ? st->b->loc : st->loc, from);
+        Version *v = version_get(m[i]->em, stream, batch, true, c->lanes, 0, NULL, st->b ? st->b->loc : st->loc, from);
         if (!v) continue;
         Do *d = do_new(DO_TRAIN, st->loc);
         d->inst = m[i]->id; d->name = m[i]->name; d->model = m[i]->em->m; d->stream = stream; d->batch = batch;
         d->count = count; d->epochs = c->epochs; d->shuffled = c->shuffled;
         fill_reports(d, v);
+        d->carry = c->carry; d->lanes = c->lanes;
+        if (!carry_fits(d, st->loc)) continue;
         fill_fields(d, m[i], stream, from);
         if (c->until) d->until = value_entry(s, c->until, v->names.n, v->names.at, "until", true);
         PUSH(el.p->todo, d);
@@ -222,11 +238,13 @@ static void test_on(Scope *s, Ast *st, ModelInst **m, int nm, Stream *stream, in
         Var **learn;
         int n = learning_vars(m[i]->em, st->sc, &learn, hit);
         if (m[i]->em->root && !m[i]->em->root->def->ninputs && stream) { error_at(st->b->loc, "'%s' runs over (), without a stream", m[i]->name); continue; }
-        Version *v = version_get(m[i]->em, stream, batch, false, n, learn, st->b ? st->b->loc : st->loc, from);
+        Version *v = version_get(m[i]->em, stream, batch, false, st->sc->lanes, n, learn, st->b ? st->b->loc : st->loc, from);
         if (!v) continue;
         Do *d = do_new(DO_TEST, st->loc);
         d->inst = m[i]->id; d->name = m[i]->name; d->model = m[i]->em->m; d->stream = stream; d->batch = batch; d->learning = n > 0;
         fill_reports(d, v);
+        d->carry = st->sc->carry; d->lanes = st->sc->lanes;
+        if (!carry_fits(d, st->loc)) continue;
         fill_fields(d, m[i], stream, from);
         PUSH(el.p->todo, d);
     }
@@ -239,7 +257,7 @@ static void test(Scope *s, Ast *st)
     int nm = model_list(eval(s, st->a), m, st->a->loc);
     int64_t batch = c->batch ? whole(s, c->batch, "a batch", 1) : 1;
     bool *hit = NEWN(bool, c->nlearning + 1);
-    if (!nm || batch < 1 || !no_later(st, c)) return;
+    if (!nm || batch < 1 || !lanes_fit(st, c, st->b)) return;
     if (batch > 1 << 24) { error_at(c->batch->loc, "a batch of %lld is too large", (long long)batch); return; }
     int errors = error_count();
     if (!st->b) test_on(s, st, m, nm, NULL, batch, hit);

@@ -2,17 +2,30 @@
    each state (the innermost wins: its own, those of the instances around it, the model's default). */
 #include <string.h>
 #include "elab_int.h"
+#include "explain.h"
 
 /* ---- states */
 
 Var *var_find(Elabmodel *em, const char *path)
 {
+    for (int i = el.inner.n - 1; i >= 0; i--) if (!strcmp(el.inner.at[i]->st->path, path)) return el.inner.at[i];
     for (int i = 0; i < em->var.n; i++) if (!strcmp(em->var.at[i]->st->path, path)) return em->var.at[i];
     return NULL;
 }
 
+/* The model's states, and those of the levels whose loops are open. */
+int live_vars(Var ***out)
+{
+    VEC(Var *) all = { 0 };
+    for (int i = 0; el.em && i < el.em->var.n; i++) PUSH(all, el.em->var.at[i]);
+    for (int i = 0; i < el.inner.n; i++) if (el.inner.at[i]->frame) PUSH(all, el.inner.at[i]);
+    *out = all.at;
+    return all.n;
+}
+
 Var *var_of(State *st)
 {
+    for (int i = el.inner.n - 1; i >= 0; i--) if (el.inner.at[i]->st == st) return el.inner.at[i];
     for (int i = 0; i < el.em->var.n; i++) if (el.em->var.at[i]->st == st) return el.em->var.at[i];
     return NULL;
 }
@@ -33,8 +46,32 @@ Var *var_new(Elabmodel *em, const char *path, const char *name, StateKind kind, 
     return v;
 }
 
+static Value raise_lead(Var *v, Value r)
+{
+    for (Lvl *l = el.lvl; l && l->kind == L_RULE; l = l->parent)        /* a rule mapped over leading axes */
+        if (v->lead && (v->lvl == l || v == l->w)) {
+            for (int k = 0; k < v->lead; k++) r = v_raise_axis(r, axes.n - v->lead + k);
+            r.state = v->st;
+            break;
+        }
+    return r;
+}
+
+/* A state of an inner level: frozen, every read but its rule's sees the block's start. */
+static Value inner_value(Var *v)
+{
+    Value r = v->cur;
+    bool own = el.lvl && el.lvl->kind == L_RULE && el.lvl->w == v;
+    if (v->is_frozen && v->at_block && !own) r.node = v->at_block;
+    else explain_state(r.node, v->st, false);
+    if (v->at_block) explain_state(v->at_block, v->st, true);
+    r.state = v->st;
+    return raise_lead(v, r);
+}
+
 Value var_value(Var *v)
 {
+    if (v->inner) return inner_value(v);
     if (el.mode == M_INIT) return v->born;
     if (el.mode != M_STEP) {
         error_at(el.finish_report ? el.finish_report->ast->loc : v->st->loc, "the state '%s' cannot be read here; what stands around avg() is computed "
@@ -46,14 +83,8 @@ Value var_value(Var *v)
         v->cur = v_tensor(v->first = n_mark(v->in, graph_uid()), 0);
     }
     v->cur.state = v->st;
-    Value r = v->cur;
-    for (Lvl *l = el.lvl; l && l->kind == L_RULE; l = l->parent)        /* a rule mapped over leading axes */
-        if (v->lead && (v->lvl == l || v == l->w)) {
-            for (int k = 0; k < v->lead; k++) r = v_raise_axis(r, axes.n - v->lead + k);
-            r.state = v->st;
-            break;
-        }
-    return r;
+    explain_state(v->cur.node, v->st, false);
+    return raise_lead(v, v->cur);
 }
 
 /* The state's new value. Its shape must be the state's, and it must be one value a step. */
@@ -62,17 +93,19 @@ void var_set(Var *v, Value x, Loc at)
     if (x.kind == V_ERR) return;
     x = v_as_tensor(x, at);
     if (x.kind != V_TENSOR) return;
+    if (v->frame) x = frames_enter(x);
     x = v_convert(x, v->st->dt, at);
     for (int k = v->lead - 1; k >= 0 && x.kind == V_TENSOR; k--) x = v_lower_axis(x, axes.n - v->lead + k);
     if (x.kind != V_TENSOR) return;
-    if (x.axes) {
+    uint16_t lanes = v->frame ? v->axes : 0;
+    if (x.axes & ~lanes) {
         error_at(at, "'%s' moves once a step, and this value is each item's own; pool() makes one value of a batch", v->st->path);
         return;
     }
     x = v_stretch(x, v->st->rank, v->st->dim, at, arena_printf("the state '%s'", v->st->path));
     if (x.kind != V_TENSOR) return;
     var_value(v);
-    v->cur = v_tensor(n_mark(v_full(x, 0, v->st->rank, v->st->dim), graph_uid()), 0);
+    v->cur = v_tensor(n_mark(v_full(x, lanes, v->st->rank, v->st->dim), graph_uid()), lanes);
     v->cur.state = v->st;
     v->ever_moved = true;
 }
@@ -93,9 +126,9 @@ Var *var_count(Var *v)
 
 static bool clause_supported(Clauses *cl, Loc at)
 {
-    const char *what = cl->mode == 'a' ? "anchor" : cl->mode == 'f' ? "frozen" : cl->when ? "every when" : cl->keep ? "keep" : NULL;
+    const char *what = cl->mode == 'a' ? "anchor" : cl->mode == 'f' ? "frozen" : cl->when ? "every when" : NULL;
     if (cl->mode || cl->when) at = cl->every_loc;
-    if (what) error_at(at, "`%s` comes with the next release, together with levels inside models", what);
+    if (what) error_at(at, "`%s` of a model's own state comes with the next release", what);
     return !what;
 }
 
@@ -109,14 +142,26 @@ static int64_t every_of(Clauses *cl, Scope *s)
     return 1;
 }
 
-int64_t var_every(Var *v, bool *mean, Loc *at)
+/* Names bound in a level's body are in the scope of its items. */
+static Scope *level_scope(Var *v, Scope *s) { return v->inner && v->lvl && s == v->lvl->decl ? v->lvl->body : s; }
+
+/* The clauses that hold for a state's clock. */
+Clauses *clock_clauses(Var *v, Scope **s)
 {
     Clauses *cl = v->cl && v->cl->every ? v->cl : NULL;
-    Scope *s = v->cl_scope;
+    *s = v->cl_scope;
     for (Inst *i = v->inst; i && !cl; i = i->parent) {
-        if (i->cl && i->cl->every) { cl = i->cl; s = i->cl_scope; }
-        else if (!i->parent && i->dflt && i->dflt->every) { cl = i->dflt; s = i->dflt_scope; }
+        if (i->cl && i->cl->every) { cl = i->cl; *s = i->cl_scope; }
+        else if (!i->parent && i->dflt && i->dflt->every) { cl = i->dflt; *s = i->dflt_scope; }
     }
+    if (!cl && v->inner && v->lvl && v->lvl->dflt && v->lvl->dflt->every) { cl = v->lvl->dflt; *s = v->lvl->decl; }
+    return cl;
+}
+
+int64_t var_every(Var *v, bool *mean, Loc *at)
+{
+    Scope *s;
+    Clauses *cl = clock_clauses(v, &s);
     *mean = cl && cl->mean;
     *at = cl ? cl->every->loc : v->st->loc;
     return cl ? every_of(cl, s) : 1;
@@ -165,6 +210,8 @@ Value var_rule(Var *v, Loc at)
         s = i->parent ? live(i->parent, i->cl_scope) : i->cl_scope;
         if (!with && !i->parent) { with = pick_rule(i->dflt, v->st->path, i->path); s = live(i, i->dflt_scope); }
     }
+    if (!with && v->inner && v->lvl && v->lvl->dflt) { with = pick_rule(v->lvl->dflt, v->st->path, v->lvl->path); s = v->lvl->decl; }
+    s = level_scope(v, s);
     if (!with) {
         error_at(v->st->loc, "no rule moves '%s': write `with RULE` here, on the instance around it, or in the model's `default`", v->st->path);
         note_at(at, "this `minimize` would move it");
@@ -395,7 +442,7 @@ static void declare_learn(Inst *i, Scope *s, Ast *st)
             return;
         }
         if (v.kind == V_INST || (v.kind == V_TENSOR && v.state)) {
-            error_at(st->a->loc, "a copy of '%s' starts in an inner level; a model has no level around it (levels inside models come with the next release)", v_text(v));
+            error_at(st->a->loc, "a copy of '%s' starts in an inner level; a model has no level around it", v_text(v));
             i->em->broken = true;
             for (int k = 0; k < st->nnames; k++) scope_bind(s, st->names[k]->name, v_err(), st->names[k]->loc);
             return;
@@ -521,10 +568,13 @@ Value inst_member(Inst *i, const char *name, Loc at)
 void inst_vars(Inst *i, Var ***vars, int *n)
 {
     VEC(Var *) all = { 0 };
-    size_t len = strlen(i->path);
-    for (int k = 0; k < i->em->var.n; k++) {
-        Var *v = i->em->var.at[k];
-        if ((v->st->kind == ST_LEARN || v->st->kind == ST_STATE) && !strncmp(v->st->path, i->path, len) && v->st->path[len] == '.') PUSH(all, v);
+    int m = i->inner ? el.inner.n : i->em->var.n;
+    for (int k = 0; k < m; k++) {
+        Var *v = i->inner ? el.inner.at[k] : i->em->var.at[k];
+        if (v->st->kind != ST_LEARN && v->st->kind != ST_STATE) continue;
+        Inst *in = v->inst;
+        while (in && in != i) in = in->parent;
+        if (in) PUSH(all, v);
     }
     *vars = all.at; *n = all.n;
 }

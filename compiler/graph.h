@@ -133,6 +133,10 @@ void region_print(const Region *r, FILE *to);
 const char *node_type(const Node *x);                      /* "f32[3, 4]" */
 void verify_region(const Region *r, const char *after);    /* aborts with a message if a rule of the graph is broken */
 
+/* segment.c: n_loop and its results; a long loop that will be differentiated (and runs forwards) is made of segments */
+void loop_run(int32_t trip, Region *body, int nin, Node *const *operand, bool differentiated, Node **out);
+int64_t loop_state_bytes(const Region *body);
+
 /* grad.c: reverse mode. cot[i]: cotangent of result i (NULL: none). grad[j]: cotangent of wrt[j] (NULL: nothing flows there).
    wrt are MARK nodes or FORMALs (any node). STOP(tag') passes nothing if tag' == tag or STOP_ALL. */
 void vjp(int nr, Node *const *result, Node *const *cot, int nw, Node *const *wrt, int64_t tag, Node **grad);

@@ -275,6 +275,8 @@ clauses:
 | clauses WITH expr                     { $$ = clause_with($1, loc_span(@2, @3), $3); }
 | clauses FROM STR '(' pairs comma_opt ')'  { $$ = clause_from($1, @2, build_text($STR), $pairs); }
 | clauses FROM NAME '(' pairs comma_opt ')' { $$ = clause_from($1, @2, build_name($NAME), $pairs); }
+| clauses FROM STR                      { $$ = clause_from($1, @2, build_text($STR), NULL); }
+| clauses FROM NAME                     { $$ = clause_from($1, @2, build_name($NAME), NULL); }
 | clauses FOR target IN expr            { $$ = clause_for($1, @2, $target, $expr); }
 | clauses KEEP                          { $$ = clause_keep($1, @2, NULL); }
 | clauses KEEP IN NAME                  { $$ = clause_keep($1, @2, build_name($NAME)); }

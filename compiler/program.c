@@ -60,6 +60,7 @@ static void put_model(cJSON *list, const Model *m)
         put_num(so, "of", s->of ? s->of->id : -1);
         put_num(so, "level", level_index(m, s->level));
         put_str(so, "rule", s->rule);
+        if (s->kept) put_bool(so, "kept", true);
     }
     levels = cJSON_AddArrayToObject(o, "levels");
     for (int i = 0; i < m->level.n; i++) {
@@ -142,6 +143,7 @@ static void put_step(cJSON *o, const Do *d)
 {
     put_entry(o, "entry", d->entry);
     put_entry(o, "finish", d->finish);
+    if (d->fresh) put_entry(o, "fresh", d->fresh);
     put_num(o, "accs", d->naccs);
     put_reports(o, d);
     put_num(o, "stream", d->stream ? d->stream->id : -1);
@@ -186,6 +188,19 @@ static void put_do(cJSON *list, const Do *d)
         cJSON_AddItemToArray(pair, cJSON_CreateString(d->var.at[i].text));
         cJSON_AddItemToArray(l, pair);
     }
+}
+
+static void put_generate(cJSON *list, const Generate *g)
+{
+    cJSON *o = add_object(list);
+    put_num(o, "model", g->model->id);
+    put_entry(o, "entry", g->entry);
+    put_entry(o, "fresh", g->fresh);
+    put_num(o, "rows", g->rows);
+    put_num(o, "lag", g->lag);
+    put_num(o, "classes", (double)g->classes);
+    put_bool(o, "window", g->window);
+    put_str(o, "type", dt_name(I32));
 }
 
 static uint64_t mix_hash(uint64_t h, const void *p, size_t n)
@@ -237,6 +252,8 @@ char *program_json(Program *p)
     for (int i = 0; i < p->stream.n; i++) put_stream(l, p->stream.at[i]);
     l = cJSON_AddArrayToObject(o, "schedule");
     for (int i = 0; i < p->todo.n; i++) put_do(l, p->todo.at[i]);
+    l = cJSON_AddArrayToObject(o, "generate");
+    for (int i = 0; i < p->generate.n; i++) put_generate(l, p->generate.at[i]);
     l = cJSON_AddArrayToObject(o, "sites");
     for (int i = 0; i < site_count(); i++) {
         cJSON *s = add_object(l);

@@ -47,6 +47,7 @@ typedef struct State {
     struct Level *level;
     const char *rule;            /* text of its rule, for the level table; NULL for `<-` */
     Node *init;                  /* its value at birth, in the model's init region */
+    bool kept;                   /* inner state that goes on from item to item of the model */
     bool read, moved;            /* seen in some entry (the level checks) */
 } State;
 
@@ -66,6 +67,7 @@ typedef struct Model {
     int id; Loc loc;
     VEC(State *) state;
     VEC(Level *) level;
+    VEC(State *) inner;          /* states of levels inside the item: for the level graph */
     Entry *init;                 /* in: SEED; out: every state */
     struct Elabmodel *em;        /* elaboration's own */
 } Model;
@@ -99,6 +101,7 @@ typedef struct Do {
     int naccs; VEC(const char *) report; VEC(Loc) report_loc;
     VEC(Field) field; VEC(int) field_from;      /* TRAIN, TEST: the entry's inputs: names and types, and the stream's field for each */
     Stream *stream; int64_t batch, count; bool epochs, shuffled, carry, lanes;
+    Entry *fresh;                /* TRAIN, TEST: births of the kept states, or NULL */
     Entry *until;                /* in: FIELD 0 = reports f64[nreports]; out: bool[] */
     bool learning;               /* TEST: some states move */
     VEC(LoopVar) var;
@@ -110,9 +113,12 @@ typedef struct Do {
     int repeat;                  /* inside `repeat N seeds`: which one, from 0; else -1 */
 } Do;
 
+/* A model that can go on with a sequence of tokens (elab_gen.c). */
+typedef struct { Model *model; Entry *entry, *fresh; int32_t rows, lag; int64_t classes; bool window; } Generate;
+
 typedef struct Program {
     const char *source; const char *dir; bool f64;
-    VEC(Model *) model; VEC(Entry *) entry; VEC(Stream *) stream; VEC(Do *) todo;
+    VEC(Model *) model; VEC(Entry *) entry; VEC(Stream *) stream; VEC(Do *) todo; VEC(Generate *) generate;
     int ninst;
 } Program;
 

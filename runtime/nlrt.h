@@ -66,6 +66,11 @@ int  nlrt_main(const nl_program *p, int argc, char **argv);   /* the whole comma
               "fresh": entry (absent: -1): writes the "kept" states anew; called first unless "carry". A test puts them back at its end
      {"do": "test", the same less "for", "epochs", "until", plus "learning": bool},
      {"do": "table", "title", "rows", "cols", "cells", "value": entry, "names": [report..], "line"} ],
+  "generate": [{"model", "entry", "fresh", "rows": R, "lag": 0 or 1, "classes": V, "window": bool, "type": type of the tokens}]  models that can continue a
+             sequence of tokens (absent: none). in[0] of the entry = tokens [1, R + lag], out[0] = sums as in a step (acc 1: nats of the lag's
+             predictions), out[1] = logits f32 or f64 [R, V] of the tokens after each of the first R. window false: R is 1, tokens come one by one and all inner
+             state is kept; window true: the model mixes its whole window, so the last R tokens are given again for every new one (rows
+             beyond the tokens that are there are not read, the model being causal)
   "sites": [{"line": "file:line:col", "what": text}]       for nl_status.site
  }
  A step's entry writes out[0] = f64[accs]: sums over the batch's items, to be added up; acc 0 is always the number of items, acc 1 the sum of the
