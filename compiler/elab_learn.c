@@ -137,6 +137,19 @@ static void rule_bind(Lvl *l, Closure *c, Var *w)
     l->params = l->run->parent->parent;
 }
 
+/* A model's state moves once a step: its rule's arguments, and those of rules among them, are one value each. */
+static bool arguments_alike(const Closure *c, const Var *w)
+{
+    for (int i = 0; i < c->n; i++) {
+        Value v = c->arg[i];
+        if (v.kind == V_DEF && !arguments_alike(v.clo, w)) return false;
+        if (v.kind != V_TENSOR || !v.axes) continue;
+        error_at(c->argloc[i], "'%s' moves once a step, and this argument of its rule is each item's own; pool() makes one value of a batch", w->st->path);
+        return false;
+    }
+    return true;
+}
+
 /* Moves w by the rule c with gradient g; t counts its updates. */
 static void apply_rule(Closure *c, Var *w, Value g, Value t, const char *path, Moved *set, bool g_given)
 {
@@ -148,7 +161,10 @@ static void apply_rule(Closure *c, Var *w, Value g, Value t, const char *path, M
     DrawContext draw = draws;
     int extra, lead;
     Axes outside = axes;
-    if (!w->inner && (!keep || keep->kind != L_RULE)) axes.n = 0;         /* a model's state has no lanes */
+    if (!w->inner && (!keep || keep->kind != L_RULE)) {
+        if (!arguments_alike(c, w)) return;
+        axes.n = 0;                                       /* a model's state has no lanes */
+    }
     if (depth > 50) { error_at(c->at, "the rule '%s' applies itself without end", c->def->name); return; }
     depth++;
     bool ok = rule_enter(l, c, w, &extra, &lead);
