@@ -38,7 +38,7 @@ static bool memo_get(const Node *x, uint32_t *mask)
 /* The open frames whose formals x reaches, as bits. An explicit stack: graphs are deep. */
 uint32_t node_frames(Node *x)
 {
-    uint32_t m;
+    uint32_t m = 0;
     if (memo_get(x, &m)) return m;
     Nodes stack = { 0 };
     PUSH(stack, x);
