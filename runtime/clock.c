@@ -235,7 +235,7 @@ static void train_step(Run *r, Train *t)
     const Do *d = t->d;
     int64_t count = feed_next(&t->feed, *t->pos, t->limit - r->items), read = d->lanes ? 1 : count;
     bool last = d->until >= 0 || (d->epochs ? r->items + read >= t->limit : r->k + 1 >= t->steps);
-    levels_before(r, t->in, last);
+    levels_before(r, t->in, last, last ? 0 : t->steps - r->k - 1);
     call_step(r, d, t->in, &t->feed, count, *t->pos, t->in->steps + 1);
     *t->pos += read;
     r->items += read;
@@ -307,7 +307,7 @@ static void test_batches(Run *r, const Do *d, Instance *in, Feed *f)
         int64_t count = feed_next(f, r->items, n - r->items), read = d->lanes ? 1 : count;
         bool last = d->learning && r->items + read >= n;
         if (d->learning)
-            levels_before(r, in, last);
+            levels_before(r, in, last, 0);
         call_step(r, d, in, f, count, r->items, in->steps);
         if (d->learning)
             levels_after(r, in, last);

@@ -235,7 +235,8 @@ uint64_t run_seed(const Run *r);
 
 /* ---- levels.c: what moved, and by how much */
 void levels_born(Run *r, Instance *in);
-void levels_before(Run *r, Instance *in, bool last);       /* before a step; last: perhaps the last of its train */
+/* before a step; last: perhaps the last of its train; left: steps that are sure to follow in it */
+void levels_before(Run *r, Instance *in, bool last, int64_t left);
 void levels_after(Run *r, Instance *in, bool last);        /* last: it was */
 int64_t level_updates(const Run *r, const Instance *in, int state);
 void levels_table(const Run *r, FILE *to);
