@@ -160,7 +160,7 @@ static Field read_field(const cJSON *o) { return (Field){.name = need_text(o, "n
 static Stream read_stream(const cJSON *o, int nstream, int nentry)
 {
     Stream s = {.reader = reader_find(need_text(o, "kind")), .name = need_text(o, "name"), .def = text(o, "def"), .line = text(o, "line"),
-                .entry = index_of(o, "entry", nentry), .lo = number(o, "lo", 0), .hi = number(o, "hi", 0), .lo_pct = flag(o, "lo_pct"),
+                .entry = index_of(o, "entry", nentry), .once = index_of(o, "once", nentry), .lo = number(o, "lo", 0), .hi = number(o, "hi", 0), .lo_pct = flag(o, "lo_pct"),
                 .hi_pct = flag(o, "hi_pct"), .hi_open = flag(o, "hi_open"), .n = size(o, "n"), .step = size(o, "step"), .anywhere = flag(o, "anywhere")};
     int nweight;
     if (!s.reader)
@@ -342,6 +342,25 @@ static void check_instances(Desc *d)
     free(model);
 }
 
+/* ---- models that predict tokens */
+static Generate read_generate(const cJSON *o, const Desc *d)
+{
+    Generate g = {.model = model_ref(o, d), .entry = need_index(o, "entry", d->nentry), .fresh = index_of(o, "fresh", d->nentry),
+                  .rows = whole(o, "rows", 1, 1, INT32_MAX), .lag = whole(o, "lag", 0, 0, 1), .classes = whole(o, "classes", 0, 1, INT32_MAX),
+                  .window = flag(o, "window"), .ahead = !cJSON_IsFalse(get(o, "ahead")), .type = T_I32};
+    const Entry *e = &d->entry[g.entry];
+    const char *type = text(o, "type");
+    if (type && !type_find(type, &g.type))
+        bad("type of tokens");
+    if (g.model < 0 || (g.type != T_I32 && g.type != T_I64 && g.type != T_U32 && g.type != T_U8) || (!g.window && g.rows != 1))
+        bad("generate");
+    if (e->nin > 1 || (e->nin == 1 && e->in[0].count >= 0 && (e->in[0].type != g.type || e->in[0].count != g.rows + g.lag)))
+        bad("tokens of generate");
+    if (e->nout < 2 || e->out[0].type != T_F64 || (e->out[1].type != T_F32 && e->out[1].type != T_F64) || e->out[1].count != g.rows * g.classes)
+        bad("logits of generate");
+    return g;
+}
+
 static Site read_site(const cJSON *o) { return (Site){.line = text(o, "line"), .what = text(o, "what")}; }
 
 /* A stream's sources stand before it, and its entry and `take` fit them. */
@@ -382,4 +401,5 @@ void desc_read(Desc *d, const nl_program *p)
     READ_LIST(root, "schedule", d->ndo, d->todo, read_do(item, d));
     check_instances(d);
     READ_LIST(root, "sites", d->nsite, d->site, read_site(item));
+    READ_LIST(root, "generate", d->ngenerate, d->generate, read_generate(item, d));
 }

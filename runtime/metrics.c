@@ -13,6 +13,7 @@ static _Noreturn void failed(const Run *r) { rt_fail("%s: cannot be written: %s"
 
 void metrics_open(Run *r)
 {
+    static char buffer[BUFSIZ];                  /* else the first line would allocate one */
     struct stat st;
     if (!r->metrics_path)
         return;
@@ -23,6 +24,7 @@ void metrics_open(Run *r)
     r->metrics = fopen(r->metrics_path, go_on ? "r+" : "w");
     if (!r->metrics)
         failed(r);
+    setvbuf(r->metrics, buffer, _IOFBF, sizeof buffer);
     if (!go_on) {
         r->metrics_at = 0;
         return;

@@ -234,6 +234,22 @@ static void map(const nl_call *c)
 static void when(const nl_call *c) { *(unsigned char *)c->out[0] = *(const double *)c->in[0] == 1; }
 static void share(const nl_call *c) { *(unsigned char *)c->out[0] = fmod(((const double *)c->in[0])[0], 3) == 0; }
 
+/* What is the same for every item: 1000 times the seed, and how often it was asked for. */
+static void once(const nl_call *c)
+{
+    static double calls;
+    *(double *)c->out[0] = 1000 * (double)c->seed;
+    *(double *)c->out[1] = ++calls;
+}
+
+static void once_map(const nl_call *c)
+{
+    double *to = c->out[0];
+    to[0] = ((const double *)c->in[0])[0] + *(const double *)c->in[1];
+    to[1] = (double)c->index;
+    *(double *)c->out[1] = *(const double *)c->in[2];
+}
+
 /* Over items of one i32[4] field: what came in is what is reported. */
 static void bytes(const nl_call *c)
 {
@@ -270,6 +286,7 @@ static const nl_entry entries[NENTRIES] = {
     [E_INIT] = {init, 0}, [E_STEP] = {step, 0}, [E_TEST] = {test_step, 0}, [E_LEARN] = {learn_step, 0}, [E_FINISH] = {finish, 0},
     [E_VALUE] = {value, 0}, [E_STEPS] = {steps, 0}, [E_UNTIL] = {until, 0}, [E_GEN] = {gen, 0}, [E_MAP] = {map, 0}, [E_WHEN] = {when, 0},
     [E_SHARE] = {share, 0}, [E_BYTES] = {bytes, 0}, [E_BYTES_FINISH] = {bytes_finish, 0}, [E_FRESH] = {fresh, 0}, [E_VOID] = {nothing, 0},
+    [E_ONCE] = {once, 0}, [E_ONCE_MAP] = {once_map, 0},
 };
 
 /* ---- the description */
@@ -299,7 +316,9 @@ static const char head[] =
     "{\"name\":\"bytes\",\"in\":[{\"type\":\"i32\",\"shape\":[2,4]}],\"out\":[" F64("3") "]},"
     "{\"name\":\"bytes_finish\",\"in\":[" F64("3") "],\"out\":[" F64("2") "]},"
     "{\"name\":\"fresh\",\"in\":[],\"out\":[]},"
-    "{\"name\":\"nothing\",\"in\":[],\"out\":[" F64("3") "]}],"
+    "{\"name\":\"nothing\",\"in\":[],\"out\":[" F64("3") "]},"
+    "{\"name\":\"once\",\"in\":[],\"out\":[" F64("") "," F64("") "]},"
+    "{\"name\":\"once_map\",\"in\":[" F64("2") "," F64("") "," F64("") "],\"out\":[" F64("2") "," F64("") "]}],"
     "\"sites\":[{\"line\":\"toy.nl:7:9\",\"what\":\"E[y]\"}],";
 
 char *csv(const char *name, const char *path)
@@ -326,30 +345,42 @@ char *test(int inst, const char *name, int stream, const char *more)
 }
 
 /* ---- a run */
-static _Noreturn void child(const char *streams, const char *schedule, const char *arguments)
+static _Noreturn void child(const nl_program *p, const char *arguments, const char *input)
 {
-    char *argv[32] = {"toy"}, *words = strdup(arguments), *json;
+    char *argv[32] = {"toy"}, *words = strdup(arguments);
     int argc = 1;
     for (char *w = strtok(words, " "); w && argc < 31; w = strtok(NULL, " "))
         argv[argc++] = w;
-    const char *hash = getenv("TOY_HASH");
-    const char *work = toy_team ? "1e7" : "100";
-    json = fmt(head, hash ? hash : "0123456789abcdef", toy_kept ? "true" : "false", work, work, work, work);
-    json = fmt("%s\"streams\":[%s],\"schedule\":[%s]}", json, streams, schedule);
-    if (!freopen("stdout", "w", stdout) || !freopen("stderr", "w", stderr))
+    if (!freopen("stdout", "w", stdout) || !freopen("stderr", "w", stderr) || (input && !freopen(input, "r", stdin)))
         _exit(99);
-    const nl_program p = {.abi = NL_ABI, .json = json, .entry = entries, .nentry = NENTRIES, .cpu_features = ""};
-    exit(nlrt_main(&p, argc, argv));
+    exit(nlrt_main(p, argc, argv));
+}
+
+pid_t start_program(const nl_program *p, const char *arguments, const char *input)
+{
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid < 0)
+        abort();
+    if (pid == 0)
+        child(p, arguments, input);
+    return pid;
+}
+
+Ran end_program(pid_t pid)
+{
+    int status = 0;
+    if (waitpid(pid, &status, 0) != pid)
+        abort();
+    return (Ran){WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_text_file("stdout"), read_text_file("stderr")};
 }
 
 Ran run_toy(const char *streams, const char *schedule, const char *arguments)
 {
-    int status = 0;
-    fflush(NULL);
-    pid_t pid = fork();
-    if (pid == 0)
-        child(streams, schedule, arguments);
-    if (pid < 0 || waitpid(pid, &status, 0) != pid)
-        abort();
-    return (Ran){WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_text_file("stdout"), read_text_file("stderr")};
+    const char *hash = getenv("TOY_HASH");
+    const char *work = toy_team ? "1e7" : "100";
+    char *json = fmt(head, hash ? hash : "0123456789abcdef", toy_kept ? "true" : "false", work, work, work, work);
+    json = fmt("%s\"streams\":[%s],\"schedule\":[%s]}", json, streams, schedule);
+    const nl_program p = {.abi = NL_ABI, .json = json, .entry = entries, .nentry = NENTRIES, .cpu_features = ""};
+    return end_program(start_program(&p, arguments, NULL));
 }
