@@ -726,7 +726,7 @@ static bool run_part(Lvl *l, Ast *st, Context *c, bool first, ValueList *pieces)
     if (first) graph_states(l, f ? (int)f->total : c->trip);
     if (f && first) explain_level(l);
     exec(items, st->body, st->nbody, &done);
-    if (f && first) { explain_level_end(l); graph_states(l, 0); }
+    if (f && first) { explain_level_end(l); graph_states(l, 0); graph_emits(l); }
     el.lvl = l->parent;
     draws = draw;
     if (error_count() > errors) { axis_pop(); if (f) el.frame = f->parent; return false; }
