@@ -328,7 +328,7 @@ static Inst *body_of(Scope *s)
 static void bind_one(Scope *s, const char *name, Value v, Loc at)
 {
     scope_bind(s, name, v, at);
-    if (explaining) explain_name(v, name, body_of(s));
+    if (explaining) explain_name(v, name, body_of(s), s);
 }
 
 /* Binds names to a value, taking tuples apart. */
@@ -951,7 +951,7 @@ Program *elaborate(int file)
             schedule_run(s, tree->body[i]->body, tree->body[i]->nbody);
         }
     check_alone(tree);
-    generate_entries();
+    if (!explaining) generate_entries();
     models_finish();
     return error_count() ? NULL : p;
 }

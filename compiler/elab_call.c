@@ -119,7 +119,7 @@ Value call_mapped(Ast *def, Scope *s, int n, Value *arg, Loc *argloc, Loc at, Va
     }
     for (int i = 0; i < n; i++) {
         scope_bind(s, in[i]->name, arg[i], in[i]->loc);
-        if (def->kind == D_BLOCK) explain_name(arg[i], in[i]->name, el.inst);
+        if (def->kind == D_BLOCK) explain_name(arg[i], in[i]->name, el.inst, s);
     }
     Value v = run(s, data);
     v = lower_all(v, most, ax);

@@ -662,7 +662,7 @@ static bool scalar_objective(Ast *st, Value e)
 static void minimize_model(Scope *s, Ast *st, Value e)
 {
     Version *v = el.v;
-    if (e.axes & ~1u) { error_at(objective_place(st), "`minimize` stands in a block that is called once an item, not mapped over rows"); return; }
+    if (e.axes & ~(uint32_t)v->batched) { error_at(objective_place(st), "`minimize` stands in a block that is called once an item, not mapped over rows"); return; }
     add_loss(e);
     Vars c = { 0 }, moving = { 0 }, moved = { 0 };
     if (!candidates(s, st, el.lvl, &c)) return;

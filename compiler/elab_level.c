@@ -344,6 +344,7 @@ static Var *inner_learn(Lvl *l, const char *path, const char *name, StateKind ki
 {
     int rank;
     int32_t dim[MAXDIM];
+    graph_start(l, path, start);
     start = v_convert(v_as_tensor(start, at), dt, at);
     if (start.kind != V_TENSOR) return NULL;
     if (l->frame) start = import_frames(start, l->frame->mask & ~l->frame->bit);
@@ -741,9 +742,10 @@ static bool run_part(Lvl *l, Ast *st, Context *c, bool first, ValueList *pieces)
     }
     el.lvl = l;
     bool done = false;
+    if (first) graph_states(l, f ? (int)f->total : c->trip);
     if (f && first) explain_level(l);
     exec(items, st->body, st->nbody, &done);
-    if (f && first) explain_level_end(l);
+    if (f && first) { explain_level_end(l); graph_states(l, 0); graph_emits(l); }
     el.lvl = l->parent;
     draws = draw;
     if (error_count() > errors) { axis_pop(); if (f) el.frame = f->parent; return false; }
@@ -858,7 +860,8 @@ void stmt_level(Scope *s, Ast *st)
     keep_states(l, total);
     Value result = pieces.n == 1 ? pieces.at[0] : pieces_join(l, pieces.n, pieces.at, st->loc);
     scope_bind(s, st->name, result, st->loc);
-    explain_name(result, st->name, el.inst);
+    explain_name(result, st->name, el.inst, s);
+    graph_result(l, result);
     l->npieces = pieces.n; l->pieces = pieces.at;
     LevelRec *rec = NEW(LevelRec);
     *rec = (LevelRec){ st->name, l, s->levels };
@@ -898,7 +901,10 @@ static Value rows_in_front(Value v)
 Value level_state(Lvl *l, const char *name, Loc at)
 {
     for (Binding *b = l->names; b; b = b->next)
-        if (b->name == name) return rows_in_front(b->var ? b->var->cur : b->v);
+        if (b->name == name) {
+            graph_ended(l, b->var);
+            return rows_in_front(b->var ? b->var->cur : b->v);
+        }
     error_at(at, "the level '%s' has no state '%s'", l->ast->name, name);
     return v_err();
 }

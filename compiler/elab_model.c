@@ -152,7 +152,7 @@ static bool bind_fields(Version *v, Scope *call, Stream *s, int *from, Loc at)
         x = v_convert(x, dt, p->loc);
         ok &= tok && x.kind == V_TENSOR;
         scope_bind(call, p->name, x, p->loc);
-        explain_name(x, p->name, v->em->root);
+        explain_name(x, p->name, v->em->root, call);
     }
     return ok;
 }

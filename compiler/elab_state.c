@@ -62,6 +62,7 @@ static Value inner_value(Var *v)
 {
     Value r = v->cur;
     bool own = el.lvl && el.lvl->kind == L_RULE && el.lvl->w == v;
+    graph_read(v);
     if (v->is_frozen && v->at_block && !own) r.node = v->at_block;
     else explain_state(r.node, v->st, false);
     if (v->at_block) explain_state(v->at_block, v->st, true);
@@ -83,6 +84,7 @@ Value var_value(Var *v)
         v->cur = v_tensor(v->first = n_mark(v->in, graph_uid()), 0);
     }
     v->cur.state = v->st;
+    graph_read(v);
     explain_state(v->cur.node, v->st, false);
     return raise_lead(v, v->cur);
 }

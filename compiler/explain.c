@@ -45,7 +45,7 @@ void explain_model(Elabmodel *em, int64_t batch, bool train)
     now = t;
 }
 
-static const char *level_context(const Lvl *l)
+const char *level_context(const Lvl *l)
 {
     Ast *st = l->ast;
     const char *names = "", *of = "";
@@ -70,6 +70,7 @@ static bool in_rule(void) { return el.lvl && el.lvl->kind == L_RULE; }
 /* In a batch the gradient is the mean over it: a mark stands for that. */
 void explain_objective(Ast *st, Node *e, int n, Var *const *var, Node *const *w, Node **g)
 {
+    graph_objective(st->name ? st->name : ast_text(st->a), e);
     if (!explaining || in_rule()) return;
     bool model = el.lvl->kind == L_MODEL;
     explain_objective_is(st->name ? st->name : st->a->kind == E_NAME || !model ? ast_text(st->a) : "loss");
@@ -91,7 +92,7 @@ const char *explain_period(const char *what, int64_t n)
 
 static bool in_word(char c) { return c == '_' || c == '.' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
-static const char *clock_text(const Var *v)
+const char *state_clock(const Var *v)
 {
     const char *t = arena_printf("every %lld%s", (long long)v->st->every, v->st->mean && v->st->every > 1 ? " mean" : "");
     return v->block ? arena_printf("%s %s %lld", t, v->is_frozen ? "frozen" : "anchor", (long long)v->block) : t;
@@ -110,9 +111,11 @@ static const char *rule_text(const char *written, Value rule)
 
 void explain_unit(Var *v, Value rule)
 {
-    if (!now || in_rule()) return;
+    if (in_rule()) return;
+    graph_rule(v, rule_text(v->st->rule, rule));
+    if (!now) return;
     Record *r = record(R_UNIT, v->st->loc);
-    r->state = v->st; r->clock = clock_text(v); r->rule = rule_text(v->st->rule, rule); r->block = v->block;
+    r->state = v->st; r->clock = state_clock(v); r->rule = rule_text(v->st->rule, rule); r->block = v->block;
 }
 
 static uint32_t first_axes(int n) { return (1u << n) - 1; }

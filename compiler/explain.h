@@ -18,8 +18,21 @@ const char *explain_period(const char *what, int64_t n); /* "sum over n items of
 void explain_assign(Var *v, Ast *st);                    /* the same by a level's own `<-` */
 void explain_every(int64_t n);                           /* what follows happens at updates n, 2n, ..; 0: at all */
 
+const char *level_context(const Lvl *l);                 /* "xt in x" */
+const char *state_clock(const Var *v);                   /* "every 1 anchor 16" */
+
+/* ---- elab_graph.c: the level graph */
+void graph_states(Lvl *l, int items);
+void graph_emits(Lvl *l);
+void graph_rule(Var *v, const char *rule);
+void graph_read(Var *v);
+void graph_start(Lvl *l, const char *path, Value start);
+void graph_result(Lvl *l, Value result);
+void graph_ended(Lvl *l, const Var *v);                  /* level.M is read */
+void graph_objective(const char *name, Node *e);
+
 /* ---- explain_term.c: what nodes are called */
-void explain_name(Value v, const char *name, Inst *in);  /* bound to a name in the body of in; NULL: in a function or a rule */
+void explain_name(Value v, const char *name, Inst *in, const Scope *scope);     /* bound to a name in the body of in; NULL: in a function or a rule */
 void explain_always(Value v, const char *name);          /* t, step */
 void explain_call(Value result, const char *name, Inst *in, int n, const Value *arg, const char *const *argname);
 void explain_state(Node *x, const State *st, bool start);        /* a value of the state; that at the start of its block */

@@ -22,7 +22,8 @@ typedef struct Info {
     int n; const Value *arg; const char *const *argname;
     const State *st;             /* STATE, START, GRADIENT */
     Node *node;                  /* ITEM: operand; SUM: one of what is summed */
-    bool opaque;
+    bool opaque, stale;          /* stale: the name is bound to another value by now */
+    const Scope *scope;          /* NAME */
     struct Info *next;
 } Info;
 
@@ -52,12 +53,17 @@ static Info *info_find(const Node *x, InfoKind kind)
 
 static bool nameable(Value v) { return explaining && v.kind == V_TENSOR && v.node->op != OP_CONST; }
 
-void explain_name(Value v, const char *name, Inst *in)
+/* Names bound so far, by scope: a name that is bound again means its last value. */
+static VEC(Info *) bound;
+
+void explain_name(Value v, const char *name, Inst *in, const Scope *scope)
 {
     if (!nameable(v)) return;
-    for (Info *f = info_first(v.node); f; f = f->next) if (f->kind == I_NAME && f->in == in && f->axes == v.axes) return;
+    for (int i = bound.n - 1; i >= 0; i--) if (bound.at[i]->scope == scope && bound.at[i]->name == name) bound.at[i]->stale = true;
+    for (Info *f = info_first(v.node); f; f = f->next) if (f->kind == I_NAME && f->in == in && f->axes == v.axes && !f->stale) return;
     Info *f = info_add(v.node, I_NAME);
-    f->name = name; f->in = in; f->axes = v.axes;
+    f->name = name; f->in = in; f->axes = v.axes; f->scope = scope;
+    PUSH(bound, f);
 }
 
 void explain_always(Value v, const char *name)
@@ -246,7 +252,8 @@ static void product_add(Product *p, Term *t, bool divide)
 static Term *softmax_of(const Term *num, const Term *den)
 {
     if (den->kind == T_FORM && !strncmp(den->text, "$0[", 3)) den = den->arg[0];
-    if (den->kind != T_FORM || strncmp(den->text, "sum($0", 6) || den->arg[0] != num) return NULL;
+    bool whole = den->kind == T_FORM && !strcmp(den->text, num->rank > 1 ? arena_printf("sum($0, axis = %d)", num->rank - 1) : "sum($0)");
+    if (!whole || den->arg[0] != num) return NULL;
     const Term *e = num->kind == T_FORM && !strncmp(num->text, "exp(", 4) ? num->arg[0] : NULL;
     if (!e || e->kind != T_SUM || e->n != 2 || !e->arg[0] || !e->arg[1] || e->c[0] != 1 || e->c[1] != -1) return NULL;
     const Term *m = e->arg[1];
@@ -368,6 +375,8 @@ static Term *sum_term(Sum *s)
     }
     if (!t->n) return number(0);
     number_to_back(t);
+    for (int i = t->n - 1, n = 0; i > n; i--)             /* 0.9 * m + 0.1 * g: what is kept of a state comes first */
+        if (t->arg[i] && t->arg[i]->kind == T_STATE && fabs(t->c[i]) != 1) { sum_to_front(t, i++); n++; }
     for (int i = 1; i < t->n && t->c[0] < 0; i++) if (t->c[i] > 0) sum_to_front(t, i);       /* something positive first */
     return t->n > 1 ? t : t->arg[0] ? times(t->arg[0], t->c[0]) : number(t->c[0]);
 }
@@ -399,6 +408,19 @@ static uint32_t hidden_by_map(const Node *x, uint32_t hidden)
     return h;
 }
 
+/* x with an index, factor by factor where x is a product */
+static Term *indexed(Term *x, const char *index, int rank)
+{
+    Product p = { .coef = 1 };
+    const char *t = arena_printf("$0[%s]", index);
+    if (x->kind != T_PROD) return form1(t, P_POSTFIX, rank, x, P_POSTFIX);
+    for (int i = 0; i < x->n; i++)
+        if (x->arg[i]->rank && x->arg[i]->rank != x->rank) return form1(t, P_POSTFIX, rank, x, P_POSTFIX);
+    p.coef = x->coef;
+    for (int i = 0; i < x->n; i++) product_add(&p, x->arg[i]->rank ? form1(t, P_POSTFIX, rank, x->arg[i], P_POSTFIX) : x->arg[i], i >= x->n - x->den);
+    return product_term(&p);
+}
+
 /* Stretched along the first axes, or not at all: the language does so itself. Otherwise v[:, new]. */
 static Term *term_bcast(Node *x, uint32_t hidden)
 {
@@ -415,9 +437,7 @@ static Term *term_bcast(Node *x, uint32_t hidden)
         t = arena_printf("%s%s%s", t, n++ ? ", " : "", mapped ? ":" : "new");
     }
     if (aligned || !a->rank) return a;
-    double c;
-    a = bare(a, &c);
-    return times(form1(arena_printf("$0[%s]", t), P_POSTFIX, n, a, P_POSTFIX), c);
+    return indexed(a, t, n);
 }
 
 static Term *transpose(Term *a)
@@ -573,20 +593,24 @@ static Term *as_dot(const Contract *x)
     return form2(arena_printf("dot($0, $1%s)", axis), P_ATOM, x->lo.n, a, P_LOWEST, b, P_LOWEST);
 }
 
-/* One scales the other along axes that are not its last. */
-static Term *as_scale(const Contract *x)
+/* x with an axis of size 1 for every label of `out` that it has not; NULL: its labels stand in another order. */
+static Term *spread_over(Term *x, const Labels *have, const Labels *out)
 {
-    if (x->s.n || x->fb.n || x->lb.n != x->k.n || !equal(&x->la, &x->lo)) return NULL;
     const char *t = "";
-    int n = 0;
-    bool inside = false;
-    for (int i = 0; i < x->lo.n; i++) {
-        bool in = has(&x->lb, x->lo.l[i]);
-        inside |= in;
-        if (inside) t = arena_printf("%s%s%s", t, n++ ? ", " : "", in ? ":" : "new");
+    int n = 0, k = 0;
+    for (int i = 0; i < out->n; i++) {
+        bool in = has(have, out->l[i]);
+        if (in && have->l[k++] != out->l[i]) return NULL;
+        if (k) t = arena_printf("%s%s%s", t, n++ ? ", " : "", in ? ":" : "new");
     }
-    Term *b = strstr(t, "new") ? form1(arena_printf("$0[%s]", t), P_POSTFIX, n, x->b, P_POSTFIX) : x->b;
-    return multiply(b, x->a, false);
+    return strstr(t, "new") ? indexed(x, t, n) : x;
+}
+
+/* Nothing is summed: an elementwise product, stretched. */
+static Term *as_product(const Contract *x)
+{
+    Term *a = x->s.n ? NULL : spread_over(x->a, &x->la, &x->lo), *b = a ? spread_over(x->b, &x->lb, &x->lo) : NULL;
+    return b ? multiply(a, b, false) : NULL;
 }
 
 static const char *label_text(const Labels *l)
@@ -631,7 +655,7 @@ static Term *term_contract(Node *x, uint32_t hidden)
         to->l[to->n++] = (int8_t)l;
     }
     for (int i = 0; i < c.lb.n; i++) if (!has(&c.la, c.lb.l[i])) c.fb.l[c.fb.n++] = c.lb.l[i];
-    static Term *(*const ways[])(const Contract *) = { as_outer, as_dot, as_matrices, as_map, as_scale };
+    static Term *(*const ways[])(const Contract *) = { as_outer, as_dot, as_matrices, as_map, as_product };
     Contract d = swapped(&c);
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         Term *t = ways[i](&c);
@@ -785,7 +809,7 @@ static uint32_t axes_positions(uint16_t set)
 
 static bool seen_from_here(const Info *f)
 {
-    if (f->always) return true;
+    if (f->always || f->stale) return f->always;
     for (const Inst *i = place.inst; i; i = i->parent) if (i == f->in) return f->in == place.inst;
     return false;
 }
@@ -866,6 +890,7 @@ static Term *term_of_sum(Node *x, const Info *f, uint32_t hidden)
     const Info *grad = info_find(f->node, I_GRADIENT);
     if (grad && is_grad(one) && strstr(f->name, "batch")) return one;
     const char *t = arena_printf("%s $0", f->name);
+    if (c != -1) { one = times(one, c); c = 1; }          /* the sign stands outside */
     Term *r = form1(t, P_LOWEST, shown(x, hidden), one, one->force ? P_LOWEST : P_PRODUCT);
     r->force = true; r->suggest = gradient_name(f->st);
     one->force = false;                                   /* what is summed is no gradient of the state any more */

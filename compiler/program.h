@@ -51,6 +51,11 @@ typedef struct State {
     bool read, moved;            /* seen in some entry (the level checks) */
 } State;
 
+/* How levels exchange knowledge. */
+typedef enum { TR_PARAMETRIC, TR_OUTPUT, TR_BACKPROP, TR_INIT, TR_GENERATION } TransferKind;
+typedef struct { TransferKind kind; const char *what, *to; } Transfer;    /* what: a state's path, an objective, "its output"; to: whom it reaches */
+typedef struct { State *st; const char *clock, *rule; bool keep; } InnerState;    /* a state of a level inside, or of its rule */
+
 /* A level of the graph: what learns together, in one context, at one frequency. */
 typedef struct Level {
     const char *name;            /* "Nested", "Nested.hidden" */
@@ -58,6 +63,10 @@ typedef struct Level {
     int64_t every; int depth; struct Level *parent; Loc loc;
     const char *objective;       /* text, or NULL where states move by <- */
     const char *rule; bool learned; struct Inst *inst;
+    /* levels inside the item (Model.inside): name is the path, parent the level around, NULL: the model */
+    int items; const char *lives;      /* of its context, at most; kept: the level in whose context its states live on, or the model */
+    VEC(InnerState) inner; VEC(Transfer) transfer; VEC(Node *) result;
+    bool emitted;                      /* what it gives goes on to what is around the level around */
 } Level;
 
 typedef struct Model {
@@ -68,6 +77,7 @@ typedef struct Model {
     VEC(State *) state;
     VEC(Level *) level;
     VEC(State *) inner;          /* states of levels inside the item: for the level graph */
+    VEC(Level *) inside;         /* levels inside the item, in program order */
     Entry *init;                 /* in: SEED; out: every state */
     struct Elabmodel *em;        /* elaboration's own */
 } Model;
