@@ -506,6 +506,23 @@ static void block(void)
     else say("    %s = tanh(%s(%s))\n", r->name, name, a.name);
 }
 
+/* A level over the rows of a tensor. */
+static void memory(void)
+{
+    static const char *const blocks[] = { "LinearAttention(%d)", "DeltaNet(%d)", "GatedDeltaNet(%d)", "Gla(%d)", "Conv(%d, 3)", "Window(%d, c = 3)", "Titans(%d, b = 3)", "Longhorn(%d)",
+                                          "Scan(%d, 1)", "Scan(%d, 2)", "Scan(%d, 3)", "Pieces(%d, 2)", "Pieces(%d, 3)", "Attention(%d)", "TttMlp(%d, b = 2)", "Faster(%d)" };
+    Var a = pick_rank(2, 2);
+    if (last(&a) < 2 || last(&a) > 17 || a.dim[0] > 20) return;
+    char name[16];
+    snprintf(name, sizeof name, "f%d", nname++);
+    learns(name);
+    declare("    learn %s = ", name);
+    declare(blocks[below(16)], last(&a));
+    declare("%s\n", clauses());
+    Var *r = make(a);
+    say("    %s = tanh(%s(%s))\n", r->name, name, a.name);
+}
+
 static void shared(void)                             /* one instance, called twice */
 {
     Var a = pick_rank(1, 2), *r = make(a);
@@ -543,7 +560,7 @@ static void pooled(void)
 static void statement(void)
 {
     static void (*const f[])(void) = { unary, unary, unary, binary, binary, binary, product, product, product, reduce, reduce, along, slice, slice, arrange, arrange,
-                                       integer, gather, gather, condition, condition, function, comprehension, block, block, shared, pooled, noise };
+                                       integer, gather, gather, condition, condition, function, comprehension, block, block, memory, memory, shared, pooled, noise };
     Vars t = tensors, i = ints, b = bools;
     size_t kept_body = nbody, kept_decl = ndecl;
     int kept_learned = nlearned, kept_moved = nmoved;
@@ -631,7 +648,7 @@ static void model(int k)
 
 static void prelude(void)
 {
-    fprintf(out, "use nn\nuse optim\nuse schedules\n\n"
+    fprintf(out, "use nn\nuse optim\nuse schedules\nuse memory\n\n"
         "fn pull(m, g) = dot(m, g) + 0.05*sq(m)\n"
         "fn centre(x : [n]) = x - sum(x)/n\n"
         "fn spread(x : [n], by) { m = mean(x);  mean((x - m)^2) * by }\n"
@@ -645,6 +662,12 @@ static void prelude(void)
         "rule halved(then) (W, g) { then(W, 0.5*g) }\n\n"
         "block Pair(i, o) (x : [i]) -> [o] {\n    learn A : [o, i] ~ normal(0.4)\n    state seen : [] = 0  every 2\n    seen <- 0.9*seen + 0.1*pool(mean(x))\n    A(x) + 0.1*stop(seen)\n}\n"
         "block Two(i, o) (x : [i]) -> [o] {\n    learn a = Linear(i, o)  every 2 mean\n    learn b = Mlp(i, 3, o, sin)\n    a(x) + b(x)\n}\n"
+        "block Scan(d, n) (x : [T, d]) -> [T, d] {\n    learn W : [d, d] ~ normal(0.3)\n    learn gate : [d] = 0.1\n    level scan over xt in x {\n"
+        "        learn M = W  every n mean  with gd(0.1*sigmoid(dot(gate, x[0])))\n        state s : [d] = 0\n        s <- 0.8*s + 0.2*xt\n"
+        "        minimize 0.5*sq(M(xt) - s)/d\n        emit M(s) + 0.1*sum(past(xt, 2), axis = 0)\n    }\n}\n"
+        "block Pieces(d, c) (x : [T, d]) -> [T, d] {\n    learn mem = Scan(d, 1)  keep in pieces\n    level pieces over s in chunks(x, c) {\n        emit mem(s) + 0.5*s\n    }\n    join(pieces)\n}\n"
+        "block Faster(d) (x : [T, d]) -> [T, d] {\n    learn W : [d, d] ~ normal(0.3)\n    level slow over xt in x {\n        learn M = W  with momentum(0.02, 0.5)\n"
+        "        level fast over j in 1..3 {\n            learn q = tanh(xt)  with gd(0.2)\n            minimize 0.5*sq(M(q) - xt)/d\n        }\n        minimize 0.5*sq(M(fast.q) - 0.5*xt)/d\n        emit fast.q + M(xt)\n    }\n}\n"
         "block Mid(d) (x : [d]) -> [d] {\n    learn m = Mlp(d, 5, d, tanh)\n    m(x)\n}\n"
         "block Twin(d) (x : [d]) -> [d] {\n    learn t = Two(d, d)\n    t(x)\n}\n"
         "block Deep(d, n) (x : [d]) -> [d] {\n    learn parts = Skip(Twin, d) for i in 1..n\n    learn gain : [d] = 1\n    h = x\n    for p in parts { h = 0.5*p(h) }\n    gain*tanh(h)\n}\n\n");
