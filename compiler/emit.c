@@ -19,7 +19,6 @@ typedef struct {
     int nin, nout;
     V mode;                      /* where the thread's floating point mode is kept, or NULL */
     bool alone;                  /* only thread 0 comes here */
-    LLVMTypeRef kernel_type[64]; /* by number of operands */
 } En;
 
 enum { FTZ_DAZ = 0x8040 };

@@ -79,7 +79,7 @@ typedef struct {
     int64_t scratch;             /* bytes of scratch of a thread, the last operand (CONTRACT) */
     bool solo;
     const char *key;             /* all of the above as text */
-    LLVMValueRef fn; Em *em;     /* emission */
+    LLVMValueRef fn;             /* emission */
 } Kernel;
 
 /* slices > 0: what the threads touch lies apart, thread t has its share of so many slices of so many bytes each. Where two

@@ -734,6 +734,16 @@ static void same_bits(const Case *c, const Run *a, const Run *b)
     }
 }
 
+static bool has_bodies(const Region *r)
+{
+    Node **order;
+    int n = graph_order(r->nr, r->result, &order);
+    for (int i = 0; i < n; i++)
+        if (order[i]->op == OP_COND || order[i]->op == OP_LOOP)
+            return true;
+    return false;
+}
+
 static void check(Case *c, const nl_entry *fn)
 {
     const Region *r = c->e->r;
@@ -757,7 +767,8 @@ static void check(Case *c, const nl_entry *fn)
     if (bad == was)
         same_bits(c, &one, &again);
     bool noted = three.status[0].bad || three.status[1].bad || three.status[2].bad;
-    if (st.bad != (one.status[0].bad != 0) || st.bad != noted) {
+    bool whole = !has_bodies(r);         /* the evaluator also computes results of branches that nobody reads */
+    if (noted != (one.status[0].bad != 0) || (noted && !st.bad) || (st.bad && !noted && whole)) {
         printf("%s: a bad index was %s\n", c->e->name, st.bad ? "not noted" : "noted");
         bad++;
     }
