@@ -3,6 +3,7 @@
 #include "runtime_toy.h"
 #include "nlrt.h"
 #include <dirent.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <math.h>
 #include <signal.h>
@@ -15,7 +16,8 @@
 #include <zlib.h>
 
 int64_t toy_signal_at;
-int toy_signal, toy_watch_memory, toy_team, toy_kept;
+int toy_signal, toy_watch_memory, toy_team, toy_kept, toy_sleep, toy_terminal;
+const char *toy_out = "stdout";
 
 /* ---- text */
 static char *keep(char *s)                       /* the last few thousand texts stay */
@@ -174,6 +176,7 @@ static void step(const nl_call *c)
             t->w[i] -= 0.1 * t->m[i];
         }
         t->count++;
+        usleep((useconds_t)toy_sleep * 1000);
         watch_memory(t->count);
         if (t->count % 5 == 0)
             t->slow += ((double *)c->out[0])[1] + 1;
@@ -283,9 +286,12 @@ static void nothing(const nl_call *c)
 }
 
 static const nl_entry entries[NENTRIES] = {
-    [E_INIT] = {init, 0}, [E_STEP] = {step, 0}, [E_TEST] = {test_step, 0}, [E_LEARN] = {learn_step, 0}, [E_FINISH] = {finish, 0},
-    [E_VALUE] = {value, 0}, [E_STEPS] = {steps, 0}, [E_UNTIL] = {until, 0}, [E_GEN] = {gen, 0}, [E_MAP] = {map, 0}, [E_WHEN] = {when, 0},
-    [E_SHARE] = {share, 0}, [E_BYTES] = {bytes, 0}, [E_BYTES_FINISH] = {bytes_finish, 0}, [E_FRESH] = {fresh, 0}, [E_VOID] = {nothing, 0},
+    [E_INIT] = {init, 0}, [E_STEP] = {step, 0}, [E_TEST] = {test_step, 0}, [E_LEARN] = {learn_step, 0},
+        [E_FINISH] = {finish, 0},
+    [E_VALUE] = {value, 0}, [E_STEPS] = {steps, 0}, [E_UNTIL] = {until, 0}, [E_GEN] = {gen, 0}, [E_MAP] = {map, 0},
+        [E_WHEN] = {when, 0},
+    [E_SHARE] = {share, 0}, [E_BYTES] = {bytes, 0}, [E_BYTES_FINISH] = {bytes_finish, 0}, [E_FRESH] = {fresh, 0},
+        [E_VOID] = {nothing, 0},
     [E_ONCE] = {once, 0}, [E_ONCE_MAP] = {once_map, 0},
 };
 
@@ -327,43 +333,71 @@ char *csv(const char *name, const char *path)
                "{\"name\":\"x\",\"type\":\"f64\",\"shape\":[2]},{\"name\":\"y\",\"type\":\"f64\",\"shape\":[]}],\"src\":[]}", name, name, path);
 }
 
-char *new_toy(int inst, const char *name) { return fmt("{\"do\":\"new\",\"inst\":%d,\"model\":0,\"name\":\"%s\"}", inst, name); }
+char *new_toy(int inst, const char *name) { return fmt("{\"do\":\"new\",\"inst\":%d,\"model\":0,\"name\":\"%s\"}",
+                                                       inst, name); }
 
 #define STEP_REST "\"batch\":4,\"accs\":3,\"line\":\"toy.nl:9:5\",\"reports\":[{\"name\":\"loss\",\"line\":\"toy.nl:5:12\"},{\"name\":\"accuracy\",\"line\":\"toy.nl:6:12\"}]," \
     "\"fields\":[{\"name\":\"x\",\"from\":0,\"type\":\"f64\",\"shape\":[2]},{\"name\":\"y\",\"from\":1,\"type\":\"f64\",\"shape\":[]}],\"finish\":4"
 
 char *train(int inst, const char *name, int stream, int n, const char *more)
 {
-    return fmt("{\"do\":\"train\",\"inst\":%d,\"name\":\"%s\",\"stream\":%d,\"for\":%d,\"entry\":1," STEP_REST "%s%s}", inst, name, stream, n, *more ? "," : "", more);
+    return fmt("{\"do\":\"train\",\"inst\":%d,\"name\":\"%s\",\"stream\":%d,\"for\":%d,\"entry\":1," STEP_REST "%s%s}",
+               inst, name, stream, n, *more ? "," : "", more);
 }
 
 char *test(int inst, const char *name, int stream, const char *more)
 {
     bool learning = strstr(more, "learning") != NULL;
-    return fmt("{\"do\":\"test\",\"inst\":%d,\"name\":\"%s\",\"stream\":%d,\"entry\":%d," STEP_REST "%s%s}", inst, name, stream, learning ? E_LEARN : E_TEST,
+    return fmt("{\"do\":\"test\",\"inst\":%d,\"name\":\"%s\",\"stream\":%d,\"entry\":%d," STEP_REST "%s%s}", inst,
+               name, stream, learning ? E_LEARN : E_TEST,
                *more ? "," : "", more);
 }
 
 /* ---- a run */
-static _Noreturn void child(const nl_program *p, const char *arguments, const char *input)
+static _Noreturn void child(const nl_program *p, const char *arguments, const char *input, const char *terminal)
 {
     char *argv[32] = {"toy"}, *words = strdup(arguments);
     int argc = 1;
     for (char *w = strtok(words, " "); w && argc < 31; w = strtok(NULL, " "))
         argv[argc++] = w;
-    if (!freopen("stdout", "w", stdout) || !freopen("stderr", "w", stderr) || (input && !freopen(input, "r", stdin)))
+    if (!freopen(toy_out, "w", stdout) || !freopen(terminal ? terminal : "stderr", "w", stderr)
+        || (input && !freopen(input, "r", stdin)))
         _exit(99);
     exit(nlrt_main(p, argc, argv));
 }
 
+/* What was written to the terminal; it is small enough to lie there until the run is over. */
+static void save_terminal(int master)
+{
+    char text[4096];
+    fcntl(master, F_SETFL, O_NONBLOCK);
+    ssize_t n = read(master, text, sizeof text);
+    write_file("stderr", text, n > 0 ? (size_t)n : 0);
+    close(master);
+}
+
+static struct { int master, line; const char *name; } terminal = {-1, -1, NULL};
+
+static void open_terminal(void)
+{
+    terminal.master = toy_terminal ? posix_openpt(O_RDWR | O_NOCTTY) : -1;
+    terminal.line = -1;
+    terminal.name = NULL;
+    if (terminal.master >= 0 && grantpt(terminal.master) == 0 && unlockpt(terminal.master) == 0)
+        terminal.name = fmt("%s", ptsname(terminal.master));
+    if (terminal.name)
+        terminal.line = open(terminal.name, O_RDWR | O_NOCTTY);      /* held, so that it stays when the run closes its end */
+}
+
 pid_t start_program(const nl_program *p, const char *arguments, const char *input)
 {
+    open_terminal();
     fflush(NULL);
     pid_t pid = fork();
     if (pid < 0)
         abort();
     if (pid == 0)
-        child(p, arguments, input);
+        child(p, arguments, input, terminal.name);
     return pid;
 }
 
@@ -372,7 +406,12 @@ Ran end_program(pid_t pid)
     int status = 0;
     if (waitpid(pid, &status, 0) != pid)
         abort();
-    return (Ran){WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_text_file("stdout"), read_text_file("stderr")};
+    if (terminal.name)
+        save_terminal(terminal.master);
+    if (terminal.line >= 0)
+        close(terminal.line);
+    return (Ran){WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_text_file("stdout"),
+                 read_text_file("stderr")};
 }
 
 Ran run_toy(const char *streams, const char *schedule, const char *arguments)
