@@ -721,6 +721,8 @@ static bool run_part(Lvl *l, Ast *st, Context *c, bool first, ValueList *pieces)
     el.lvl = l;
     bool done = false;
     exec(items, st->body, st->nbody, &done);
+    if (f && c->offset + c->trip == f->total && error_count() == errors) flush_states(l, n_bin(OP_EQ, f->item64, n_iconst(I64, f->total - 1)));
+    l->flush.n = 0;
     el.lvl = l->parent;
     draws = draw;
     if (error_count() > errors) { axis_pop(); if (f) el.frame = f->parent; return false; }
