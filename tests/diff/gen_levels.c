@@ -275,7 +275,7 @@ int main(int argc, char **argv)
     printf("    minimize 0.5*sum(y^2) + sum(y)");
     decay(block ? "b." : "");
     const char *p = block ? "b." : "";
-    printf("    report y = y%s\n", after);
+    printf("    report y = y%s\n", how == 2 ? "" : after);
     printf("    report pP = %sP, pQ = %sQ, pM = %sM0, pw = %swv, pF = %sf0.W1, pG = %sf0.W2\n}\n", p, p, p, p, p, p);
     return 0;
 }
