@@ -7,6 +7,8 @@
    - a sum of equal numbers is a product, and sums merge: equal to rounding;
    - x ^ 2, x ^ 3, x ^ 0.5, x ^ -1 are products, roots and quotients: equal to rounding, and sqrt(-0) is -0 where pow
      gives 0.
+   Numbers in front of a value merge where one of them is a power of two, x + x is 2 * x, and signs move from a factor
+   to the sum around it: to the bit, unless a product is too small or too large for its type.
    min and max keep their operand order: at a tie the gradient goes to the first. */
 #include "ops.h"
 #include <math.h>
@@ -109,13 +111,29 @@ static Node *rule_abs(const Node *x)
 static Node *rule_floor(const Node *x) { return !dt_float(x->dt) || x->in[0]->op == OP_FLOOR ? x->in[0] : NULL; }
 static Node *rule_not(const Node *x) { return x->in[0]->op == OP_NOT ? x->in[0]->in[0] : NULL; }
 
+/* x * c with c < 0: x * -c; NULL for others */
+static Node *minus_factor(const Node *x)
+{
+    if (x->op == OP_MUL && dt_float(x->dt))
+        for (int i = 0; i < 2; i++)
+            if (splat(x->in[i]) && x->in[i]->a.num < 0)
+                return bin(OP_MUL, x->in[!i], un(OP_NEG, x->in[i]));
+    return NULL;
+}
+
 static Node *rule_add(const Node *x)
 {
-    Node *a = x->in[0], *b = x->in[1];
+    Node *a = x->in[0], *b = x->in[1], *y;
     if (is(a, 0))
         return b;
     if (is(b, 0))
         return a;
+    if (a == b && dt_float(x->dt))
+        return bin(OP_MUL, a, like(x, 2));
+    if ((y = minus_factor(b)))
+        return bin(OP_SUB, a, y);
+    if ((y = minus_factor(a)))
+        return bin(OP_SUB, b, y);
     if (b->op == OP_NEG)
         return bin(OP_SUB, a, b->in[0]);
     if (a->op == OP_NEG)
@@ -125,18 +143,40 @@ static Node *rule_add(const Node *x)
 
 static Node *rule_sub(const Node *x)
 {
-    Node *a = x->in[0], *b = x->in[1];
+    Node *a = x->in[0], *b = x->in[1], *y;
     if (is(b, 0))
         return a;
     if (is(a, 0))
         return un(OP_NEG, b);
+    if ((y = minus_factor(b)))
+        return bin(OP_ADD, a, y);
     return b->op == OP_NEG ? bin(OP_ADD, a, b->in[0]) : NULL;
+}
+
+static bool power_of_two(const Node *c)
+{
+    int e;
+    double m = frexp(c->a.num, &e);
+    return (m == 0.5 || m == -0.5) && e > -100 && e < 100;
+}
+
+/* c * (y * d) = y * (c * d), where nothing is rounded twice */
+static Node *merged_factors(Node *c, Node *y)
+{
+    if (!splat(c) || y->op != OP_MUL || !dt_float(c->dt))
+        return NULL;
+    for (int i = 0; i < 2; i++) {
+        Node *d = y->in[i];
+        if (splat(d) && isfinite(d->a.num) && (power_of_two(c) || (power_of_two(d) && isfinite(c->a.num))))
+            return bin(OP_MUL, y->in[!i], bin(OP_MUL, c, d));
+    }
+    return NULL;
 }
 
 static Node *rule_mul(const Node *x)
 {
     for (int i = 0; i < 2; i++) {
-        Node *c = x->in[i], *y = x->in[!i];
+        Node *c = x->in[i], *y = x->in[!i], *m = merged_factors(c, y);
         if (is(c, 0))
             return c;
         if (is(c, 1))
@@ -145,6 +185,8 @@ static Node *rule_mul(const Node *x)
             return un(OP_NEG, y);
         if (splat(c) && y->op == OP_NEG)
             return bin(OP_MUL, y->in[0], un(OP_NEG, c));
+        if (m)
+            return m;
     }
     return ordered(x);
 }

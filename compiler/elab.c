@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "elab_int.h"
+#include "explain.h"
 
 struct El el;
 Axes axes;
@@ -286,7 +287,7 @@ static Value eval_name(Scope *s, Ast *e)
     if (def) return eval_def(def, e->loc);
     bool found;
     v = number_of(e->name, e->loc, &found);
-    if (found) return v;
+    if (found) { explain_always(v, e->name); return v; }
     const Builtin *b = builtin_find(e->name);
     if (b) return v_def(closure_new(NULL, b, e->loc));
     if (name_elsewhere(e)) return v_err();
@@ -317,6 +318,19 @@ bool eval_flag(Scope *s, Ast *e, bool *known)
     return *known && x != 0;
 }
 
+/* In whose body the name is bound; NULL: in a function's or a rule's. */
+static Inst *body_of(Scope *s)
+{
+    for (; s; s = s->parent) if (s->is_body) return el.inst;
+    return NULL;
+}
+
+static void bind_one(Scope *s, const char *name, Value v, Loc at)
+{
+    scope_bind(s, name, v, at);
+    if (explaining) explain_name(v, name, body_of(s), s);
+}
+
 /* Binds names to a value, taking tuples apart. */
 void bind_names(Scope *s, Ast **names, int n, bool tuple, Value v, Loc at)
 {
@@ -328,7 +342,7 @@ void bind_names(Scope *s, Ast **names, int n, bool tuple, Value v, Loc at)
             return;
         }
     }
-    if (n == 1 && !tuple) { scope_bind(s, names[0]->name, v, names[0]->loc); return; }
+    if (n == 1 && !tuple) { bind_one(s, names[0]->name, v, names[0]->loc); return; }
     if (v.kind == V_TENSOR) {                             /* (a, b) = a tensor: its rows */
         int rank; int32_t dim[MAXDIM];
         v_shape(v, &rank, dim);
@@ -345,7 +359,7 @@ void bind_names(Scope *s, Ast **names, int n, bool tuple, Value v, Loc at)
         for (int i = 0; i < n; i++) scope_bind(s, names[i]->name, v_err(), names[i]->loc);
         return;
     }
-    for (int i = 0; i < n; i++) scope_bind(s, names[i]->name, v.elem[i], names[i]->loc);
+    for (int i = 0; i < n; i++) bind_one(s, names[i]->name, v.elem[i], names[i]->loc);
 }
 
 /* ---- parameters */
@@ -696,19 +710,29 @@ Value v_call(Value f, int n, Value *arg, const char **name, Loc *argloc, Loc at,
     (void)s;
     if (f.kind == V_ERR) return f;
     for (int i = 0; i < n; i++) if (arg[i].kind == V_ERR) return v_err();
-    if (f.kind == V_INST) return call_inst(f.inst, n, arg, name, argloc, at);
+    if (f.kind == V_INST) {
+        Value v = call_inst(f.inst, n, arg, name, argloc, at);
+        explain_call(v, NULL, f.inst, n, arg, name);
+        return v;
+    }
     if (f.kind == V_TENSOR && n == 1) return call_matrix(f, arg[0], at);
     if (f.kind != V_DEF) { error_at(at, "%s cannot be called", v_show(f)); return v_err(); }
     if (f.clo->builtin) {
         Value out;
         if (reduce_tuple(f.clo, n, arg, at, &out)) return out;
         frames_meet(n, arg);
-        return builtin_call(f.clo->builtin, n, arg, name, at);
+        out = builtin_call(f.clo->builtin, n, arg, name, at);
+        explain_call(out, builtin_name(f.clo->builtin), NULL, n, arg, name);
+        return out;
     }
     if (f.clo->def->kind == D_RULE && apply_rule_call(s, f, n, arg, at)) return v_none();
     if (f.clo->given) { error_at(at, "'%s' has its arguments already", v_text(f)); return v_err(); }
     Closure *c = closure_given(f.clo, n, arg, name, argloc, at);
-    if (c->def->kind == D_FN) return call_fn(c, at);
+    if (c->def->kind == D_FN) {
+        Value v = call_fn(c, at);
+        explain_call(v, c->def->name, NULL, n, arg, name);
+        return v;
+    }
     if (c->def->kind == D_STREAM) return stream_call(c, at);
     return v_def(c);
 }
@@ -733,7 +757,11 @@ static Value eval_call(Scope *s, Ast *e)
     Value shadow;
     if (e->a->kind == E_NAME && !scope_find(s, e->a->name, &shadow) && !find_definition(scope_file(s), e->a->name, e->a->loc)) {
         for (size_t i = 0; i < sizeof special / sizeof *special; i++)
-            if (!strcmp(special[i].name, e->a->name)) return special[i].call(s, e);
+            if (!strcmp(special[i].name, e->a->name)) {
+                Value v = special[i].call(s, e);
+                if (special[i].call == call_past) explain_always(v, ast_text(e));
+                return v;
+            }
         if (is_reader(e->a->name) || !strcmp(e->a->name, "mix")) return stream_value(s, e);
     }
     Value f = eval(s, e->a), *arg;
@@ -830,6 +858,7 @@ static void exec_emit(Scope *s, Ast *st)
         Value v = eval(s, st->list[k]);
         v.loc = st->list[k]->loc;
         if (l->kind == L_LEVEL) l->emit[l->nemit++] = v;
+        else if (!k && el.v) { el.v->emits = true; el.v->emitted = v.kind == V_TENSOR ? v_as_float(v, v.loc) : v; }
     }
 }
 
@@ -905,6 +934,7 @@ Program *elaborate(int file)
             schedule_run(s, tree->body[i]->body, tree->body[i]->nbody);
         }
     check_alone(tree);
+    if (!explaining) generate_entries();
     models_finish();
     return error_count() ? NULL : p;
 }

@@ -2,6 +2,7 @@
    for a shape takes more leading axes: they become map axes while the body runs, and leading axes of the result afterwards. */
 #include <string.h>
 #include "elab_int.h"
+#include "explain.h"
 
 enum { MAX_DEPTH = 200 };
 
@@ -116,7 +117,10 @@ Value call_mapped(Ast *def, Scope *s, int n, Value *arg, Loc *argloc, Loc at, Va
         for (int i = 0; i < n; i++)
             if (in[i]->type && k >= most - extra[i]) arg[i] = v_raise_axis(arg[i], ax[k]);
     }
-    for (int i = 0; i < n; i++) scope_bind(s, in[i]->name, arg[i], in[i]->loc);
+    for (int i = 0; i < n; i++) {
+        scope_bind(s, in[i]->name, arg[i], in[i]->loc);
+        if (def->kind == D_BLOCK) explain_name(arg[i], in[i]->name, el.inst, s);
+    }
     Value v = run(s, data);
     v = lower_all(v, most, ax);
     for (int k = 0; k < most; k++) axis_pop();

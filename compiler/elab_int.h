@@ -125,6 +125,8 @@ typedef struct { Ast *ast; int acc; int wacc; } Avg;        /* an avg(..) in a r
 typedef struct { const char *name; Loc at; Ast *ast; Scope *scope; int acc, nacc; int rank; int32_t dim[MAXDIM]; int first, navg; } Report;
 
 /* One entry of a model under construction, or done. */
+typedef enum { NO_TOKENS, WINDOW, TOKEN_BY_TOKEN } Tokens;    /* a version for generate: all at once, or one after the other */
+
 typedef struct Version {
     const char *key; Elabmodel *em;
     Entry *step, *finish;
@@ -140,6 +142,7 @@ typedef struct Version {
     int nminimize; Value loss; bool batched; int from[16];
     bool lanes, streaming;       /* kept inner state goes on: lane by lane; item by item (generate, stream) */
     VEC(Var *) kept; Nodes kept_born; Entry *fresh;
+    bool generates;              /* its entry gives out what it emits */
     Value emitted; bool emits;   /* the model's `emit` */
     VEC(Objective *) objective;
 } Version;
@@ -233,6 +236,10 @@ Node *formal_new(Dt dt, int rank, const int32_t *dim);   /* a fresh formal */
 Node *entry_in(Version *v, BindKind kind, int index, Dt dt, int rank, const int32_t *dim);
 Entry *entry_close(const char *name, Model *m, int nin, Node **in, const Bind *bind, int nout, Node **out, const Bind *obind, Loc at);
 void  models_finish(void);
+Version *version_make(Elabmodel *em, Stream *s, int64_t batch, bool train, bool lanes, Tokens tokens, int nlearn, Var **learn, Loc at, int *from);
+
+/* elab_gen.c */
+void  generate_entries(void);                           /* for models that emit the next token */
 
 /* elab_stream.c */
 Value stream_value(Scope *s, Ast *e);                   /* `window`, `when`, mix, readers; V_ERR if e is none of these */

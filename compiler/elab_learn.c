@@ -3,6 +3,7 @@
    All states that one minimize moves change at once: gradients and rule arguments are taken before any of them moves. */
 #include <string.h>
 #include "elab_int.h"
+#include "explain.h"
 
 /* ---- conditions: what a stretch of elaboration changes, made conditional */
 
@@ -297,11 +298,13 @@ void stmt_every(Scope *s, Ast *st)
     if (!v_integer(v, &n) || n < 1) { error_at(st->a->loc, "a period is a whole number of at least 1, known when compiling, not %s", v_show(v)); return; }
     Scope *in = scope_new(s, st->loc);
     if (n == 1) { exec(in, st->body, st->nbody, &done); return; }
+    explain_every(n);
     Nodes cut = { 0 };
     add_scope(&cut, s);
     add_value(&cut, l->t);
     Snap snap = snap_begin();
     exec(in, st->body, st->nbody, &done);
+    explain_every(0);
     snap_end(snap, is_due(l->t.node, n), &cut);
 }
 
@@ -541,10 +544,11 @@ static void flush_later(Ast *st, Vars *moved, Value *rule)
 }
 
 /* Applies the rules to the states, each if it is due. */
-static void move_due(Moved *set, Value *rule, Value *t, Loc at)
+static void move_due(Moved *set, Value *rule, Value *t, Loc at, bool explain)
 {
     for (int i = 0; i < set->n; i++) {
         Var *v = set->var[i];
+        if (explain) explain_unit(v, rule[i]);
         if (!set->due[i]) { apply_rule(rule[i].clo, v, set->g[i], t[i], v->st->path, set, true); continue; }
         Nodes cut = { 0 };
         add_value(&cut, rule[i]);
@@ -552,7 +556,9 @@ static void move_due(Moved *set, Value *rule, Value *t, Loc at)
         add_value(&cut, t[i]);
         for (int j = 0; j < set->n; j++) { add_value(&cut, set->g[j]); add_value(&cut, set->w[j]); add_node(&cut, set->due[j]); }
         Snap snap = snap_begin();
+        if (explain) explain_every(el.lvl->kind == L_RULE ? v->st->every : 0);
         apply_rule(rule[i].clo, v, set->g[i], t[i], v->st->path, set, true);
+        if (explain) explain_every(0);
         var_set(v->gsum, v_real(0), at);
         snap_end(snap, set->due[i], &cut);
     }
@@ -576,7 +582,7 @@ void flush_states(Lvl *l, Node *last)
             t[i] = v_tensor(n_iconst(I64, total / every + 1), 0);
             t[i].weak = true;
         }
-        move_due(&set, f->rule, t, f->at);
+        move_due(&set, f->rule, t, f->at, false);
     }
     l->flush.n = 0;
 }
@@ -595,17 +601,24 @@ static void move_states(Ast *st, Vars *moved, Node **w, Node **g)
         int64_t every = v->st->every;
         Node *count = next_count(v);
         anchored(v, w[i], &g[i], &rule[i]);
+        explain_gradient(g[i], v->st, false);
         set.w[i] = var_value(v);
         t[i] = v_tensor(every == 1 ? count : n_bin(OP_IDIV, count, n_iconst(I64, every)), 0);
         t[i].weak = true;
+        explain_always(t[i], "t");
         if (every > 1) {
             Node *sum = gradient_sum(v, g[i], st->loc)->cur.node;
-            g[i] = v->st->mean ? n_bin(OP_DIV, sum, n_const((Dt)sum->dt, (double)every)) : sum;
+            explain_sum(sum, explain_period("sum", every), g[i], v->st);
+            if (v->st->mean) {
+                Node *one = g[i];
+                g[i] = n_bin(OP_DIV, sum, n_const((Dt)sum->dt, (double)every));
+                explain_sum(g[i], explain_period("mean", every), one, v->st);
+            } else g[i] = sum;
             set.due[i] = is_due(count, every);
         }
         set.g[i] = raised(v, g[i]);
     }
-    move_due(&set, rule, t, st->loc);
+    move_due(&set, rule, t, st->loc, true);
     flush_later(st, moved, rule);
 }
 
@@ -682,6 +695,7 @@ static void minimize_model(Scope *s, Ast *st, Value e)
     Node **keep = NEWN(Node *, moved.n + 1);
     memcpy(keep, g, (size_t)moved.n * sizeof *g);
     record_objective(st, total, &moved, w, keep, el.lvl->tag);
+    explain_objective(st, e.node, moved.n, moved.var, w, g);
     move_states(st, &moved, w, g);
 }
 
@@ -696,6 +710,7 @@ static void minimize_inner(Scope *s, Ast *st, Value e)
     Node **w, **g, *cot = n_splat((Dt)e.node->dt, 1, e.node->rank, e.node->dim);
     if (!differentiate(st, &c, e, cot, el.lvl->tag, &moved, &w, &g)) return;
     if (!moved.n) { moves_nothing(st); return; }
+    explain_objective(st, e.node, moved.n, moved.var, w, g);
     move_states(st, &moved, w, g);
 }
 
@@ -763,10 +778,16 @@ void stmt_move(Scope *s, Ast *st)
     Value x = eval(s, st->a);
     if (!v || x.kind == V_ERR || !may_move(v, st)) return;
     if (!v->moves) return;
-    if (el.lvl->kind == L_RULE && v == el.lvl->w) { var_set(v, v_as_float(x, st->a->loc), st->a->loc); return; }
-    if (!v->counted && (v->st->every > 1 || v->st->kind == ST_STATE)) next_count(v);
     Node *old = (var_value(v), v->cur.node);
+    if (el.lvl->kind == L_RULE && v == el.lvl->w) {
+        var_set(v, v_as_float(x, st->a->loc), st->a->loc);
+        explain_line(v, old);
+        return;
+    }
+    if (!v->counted && (v->st->every > 1 || v->st->kind == ST_STATE)) next_count(v);
     var_set(v, x, st->a->loc);
+    if (el.lvl->kind == L_RULE) explain_line(v, old);
+    else explain_assign(v, st);
     if (v->st->every > 1 && v->cur.node != old) {
         Node *due = is_due(v->counted, v->st->every), *pick;
         pick = n_select(n_expand(due, old->rank, old->dim), v->cur.node, old);

@@ -10,6 +10,7 @@
    read see it. The number of the item is the loop's index; a kept state counts in a carry of its own. */
 #include <string.h>
 #include "elab_int.h"
+#include "explain.h"
 
 /* ---- which frames a node depends on */
 
@@ -101,6 +102,7 @@ static Value import_item(Frame *f, Value v)
         formal = formal_new((Dt)x->dt, x->rank - 1, front->dim + 1);
         memo_set(formal, f->mask);
         FrameItem it = { front, formal };
+        explain_item(formal, front);
         PUSH(f->item, it);
     }
     Value r = v;
@@ -325,6 +327,7 @@ static Var *inner_learn(Lvl *l, const char *path, const char *name, StateKind ki
 {
     int rank;
     int32_t dim[MAXDIM];
+    graph_start(l, path, start);
     start = v_convert(v_as_tensor(start, at), dt, at);
     if (start.kind != V_TENSOR) return NULL;
     if (l->frame) start = import_frames(start, l->frame->mask & ~l->frame->bit);
@@ -720,7 +723,10 @@ static bool run_part(Lvl *l, Ast *st, Context *c, bool first, ValueList *pieces)
     }
     el.lvl = l;
     bool done = false;
+    if (first) graph_states(l, f ? (int)f->total : c->trip);
+    if (f && first) explain_level(l);
     exec(items, st->body, st->nbody, &done);
+    if (f && first) { explain_level_end(l); graph_states(l, 0); }
     if (f && c->offset + c->trip == f->total && error_count() == errors) flush_states(l, n_bin(OP_EQ, f->item64, n_iconst(I64, f->total - 1)));
     l->flush.n = 0;
     el.lvl = l->parent;
@@ -755,6 +761,7 @@ static void end_states(Frame *f)
         Var *v = f->carry.at[i];
         v->cur = v_tensor(n_mark(v->final, graph_uid()), v->axes);
         v->cur.state = v->st;
+        explain_state(v->cur.node, v->st, false);
         v->frame = NULL;
         v->is_frozen = false;
     }
@@ -837,6 +844,8 @@ void stmt_level(Scope *s, Ast *st)
     keep_states(l, total);
     Value result = pieces.n == 1 ? pieces.at[0] : pieces_join(l, pieces.n, pieces.at, st->loc);
     scope_bind(s, st->name, result, st->loc);
+    explain_name(result, st->name, el.inst, s);
+    graph_result(l, result);
     l->npieces = pieces.n; l->pieces = pieces.at;
     LevelRec *rec = NEW(LevelRec);
     *rec = (LevelRec){ st->name, l, s->levels };
@@ -876,7 +885,10 @@ static Value rows_in_front(Value v)
 Value level_state(Lvl *l, const char *name, Loc at)
 {
     for (Binding *b = l->names; b; b = b->next)
-        if (b->name == name) return rows_in_front(b->var ? b->var->cur : b->v);
+        if (b->name == name) {
+            graph_ended(l, b->var);
+            return rows_in_front(b->var ? b->var->cur : b->v);
+        }
     error_at(at, "the level '%s' has no state '%s'", l->ast->name, name);
     return v_err();
 }

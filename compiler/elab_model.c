@@ -2,6 +2,7 @@
    (train or test, batch size, field shapes, states that learn): its step runs the body once for a batch and writes sums; its finish makes reports of the sums. */
 #include <string.h>
 #include "elab_int.h"
+#include "explain.h"
 
 static VEC(Elabmodel *) models;
 static int formals;
@@ -82,6 +83,7 @@ static Value batch_vector(Node *n) { return v_tensor(n, 1); }
 Value batch_mean(Value v, Loc at)
 {
     (void)at;
+    if (explaining) return explain_pool(v, "pool", v);
     if (v.kind != V_TENSOR || !(v.axes & 1) || !el.v->batched) return v;
     Node *w = n_cast(el.v->weight.node, (Dt)v.node->dt);
     int8_t map[MAXDIM];
@@ -142,13 +144,14 @@ static bool bind_fields(Version *v, Scope *call, Stream *s, int *from, Loc at)
         }
         if (!meet_type(call, p, fd->dim, arena_printf("the stream '%s' gives", s->name), at)) { ok = false; continue; }
         int32_t dim[MAXDIM] = { (int32_t)v->batch };
-        memcpy(dim + 1, fd->dim, (size_t)fd->rank * sizeof *dim);
-        Value x = v_tensor(entry_in(v, B_FIELD, k, fd->dt, fd->rank + 1, dim), 1);
+        memcpy(dim + v->batched, fd->dim, (size_t)fd->rank * sizeof *dim);
+        Value x = v_tensor(entry_in(v, B_FIELD, k, fd->dt, fd->rank + v->batched, dim), v->batched);
         bool tok;
         Dt dt = elem_type(p->type, &tok);
         x = v_convert(x, dt, p->loc);
         ok &= tok && x.kind == V_TENSOR;
         scope_bind(call, p->name, x, p->loc);
+        explain_name(x, p->name, v->em->root, call);
     }
     return ok;
 }
@@ -229,7 +232,7 @@ Value eval_avg(Scope *s, Ast *call)
         }
         sum[i] = n_sum(sum[i], (1u << sum[i]->rank) - 1);
     }
-    return v_tensor(n_bin(OP_DIV, sum[0], sum[1]), 0);
+    return explain_pool(v_tensor(n_bin(OP_DIV, sum[0], sum[1]), 0), "avg", explaining ? eval(s, call->list[0]) : v_none());
 }
 
 static void report_averages(Scope *s, Report *r, int n, Ast **calls)
@@ -367,7 +370,7 @@ static bool version_step(Version *v, Scope *call, Stream *s, int *from, Loc at)
 {
     Elabmodel *em = v->em;
     v->seed = entry_in(v, B_SEED, 0, I64, 0, NULL);
-    v->batched = em->root->def->ninputs > 0;
+    v->batched = em->root->def->ninputs > 0 && !explaining;
     if (v->batched) batch_open(v);
     PUSH(v->acc, v->batched ? n_cast(v->count, F64) : n_const(F64, 1));
     PUSH(v->acc, NULL);
@@ -380,7 +383,7 @@ static bool version_step(Version *v, Scope *call, Stream *s, int *from, Loc at)
     draws = (DrawContext){ .seed = v->seed, .step = step, .path = em->root->path };
     draws.item = v->batched ? n_iota(I64, 1, &(int32_t){ (int32_t)v->batch }, 0) : n_iconst(I64, 0);
     draws.item_axes = v->batched ? 1 : 0;
-    if (v->batched && !bind_fields(v, call, s, from, at)) return false;
+    if (em->root->def->ninputs && !bind_fields(v, call, s, from, at)) return false;
     bool done = false;
     exec(call, em->root->def->body, em->root->def->nbody, &done);
     for (int i = 0, n = em->var.n; i < n; i++) {
@@ -409,6 +412,14 @@ static Entry *version_close(Version *v, const char *name, Loc at)
     Bind b = { B_OUT, 0 };
     PUSH(out, n_concat(v->acc.n, acc, 0));
     PUSH(bind, b);
+    if (v->emits && v->emitted.kind == V_TENSOR && v->generates) {        /* B_OUT 1: what generate samples from */
+        int rank; int32_t dim[MAXDIM];
+        v_shape(v->emitted, &rank, dim);
+        Node *x = v_full(v->emitted, 1, rank, dim);
+        Bind g = { B_OUT, 1 };
+        PUSH(out, n_reshape(x, rank, x->dim + 1));
+        PUSH(bind, g);
+    }
     Entry *e = entry_close(name, v->em->m, v->in.n, v->in.at, v->bind.at, out.n, out.at, bind.at, at);
     if (e) for (int i = 0; i < v->objective.n; i++) PUSH(e->objective, v->objective.at[i]);
     return e;
@@ -444,11 +455,19 @@ Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, bool l
             memcpy(from, em->version.at[i]->from, sizeof em->version.at[i]->from);
             return em->version.at[i]->step ? em->version.at[i] : NULL;
         }
+    Version *v = version_make(em, s, batch, train, lanes, NO_TOKENS, nlearn, learn, at, from);
+    if (v) v->key = key;
+    return v && v->step ? v : NULL;
+}
+
+/* The body elaborated anew. A version without a step is one with errors. */
+Version *version_make(Elabmodel *em, Stream *s, int64_t batch, bool train, bool lanes, Tokens tokens, int nlearn, Var **learn, Loc at, int *from)
+{
     Ast *def = em->root->def;
     if (def->ninputs && !s) { error_at(at, "'%s' runs over (%s), so say on which stream", def->name, def->inputs[0]->name); return NULL; }
     if (def->ninputs > 16) { error_at(def->loc, "a model has at most 16 fields"); return NULL; }
     Version *v = NEW(Version);
-    v->key = key; v->em = em; v->batch = batch; v->train = train; v->lanes = lanes;
+    v->key = ""; v->em = em; v->batch = batch; v->train = train; v->lanes = lanes; v->generates = tokens != NO_TOKENS; v->streaming = tokens == TOKEN_BY_TOKEN;
     struct El save = el;
     Axes keep_axes = axes;
     DrawContext keep_draws = draws;
@@ -460,17 +479,18 @@ Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, bool l
     reset_draws(em->root);
     Scope *call = scope_new(em->root->scope, at);
     em->root->call = call;
+    explain_model(em, batch, train);
     const char *name = arena_printf("%s.%s.%lld.%d", em->m->name, train ? "train" : "test", (long long)batch, el.p->entry.n);
     bool fits = version_step(v, call, s, v->from, at);
     if (!broken && error_count() == errors) v->step = version_close(v, name, at);
     if (!broken && error_count() == errors) version_fresh(v, name, at);
-    if (!broken && error_count() == errors) version_finish(v, name);
+    if (!broken && !v->generates && error_count() == errors) version_finish(v, name);
     for (int i = 0; i < em->var.n; i++) em->var.at[i]->ever_moved |= em->var.at[i]->moved;
     el.mode = save.mode; el.v = save.v; el.em = save.em; el.lvl = save.lvl; el.inst = save.inst;
     axes = keep_axes; draws = keep_draws;
     em->trained |= train && fits;
     PUSH(em->version, v);
-    if (broken || error_count() > errors) { em->broken |= fits; v->step = NULL; return NULL; }
+    if (broken || error_count() > errors) { em->broken |= fits && !v->generates; v->step = NULL; return v; }
     memcpy(from, v->from, sizeof v->from);
     return v;
 }

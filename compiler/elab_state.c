@@ -2,6 +2,7 @@
    each state (the innermost wins: its own, those of the instances around it, the model's default). */
 #include <string.h>
 #include "elab_int.h"
+#include "explain.h"
 
 /* ---- states */
 
@@ -61,7 +62,10 @@ static Value inner_value(Var *v)
 {
     Value r = v->cur;
     bool own = el.lvl && el.lvl->kind == L_RULE && el.lvl->w == v;
+    graph_read(v);
     if (v->is_frozen && v->at_block && !own) r.node = v->at_block;
+    else explain_state(r.node, v->st, false);
+    if (v->at_block) explain_state(v->at_block, v->st, true);
     r.state = v->st;
     return raise_lead(v, r);
 }
@@ -80,6 +84,8 @@ Value var_value(Var *v)
         v->cur = v_tensor(v->first = n_mark(v->in, graph_uid()), 0);
     }
     v->cur.state = v->st;
+    graph_read(v);
+    explain_state(v->cur.node, v->st, false);
     return raise_lead(v, v->cur);
 }
 

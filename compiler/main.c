@@ -24,7 +24,7 @@ enum { OK = 0, FAILED = 1, USAGE = 2 };
 
 /* ---- what the command line says */
 
-typedef enum { CMD_BUILD, CMD_RUN, CMD_CHECK, CMD_GRAPH, CMD_GRADCHECK } CommandKind;
+typedef enum { CMD_BUILD, CMD_RUN, CMD_CHECK, CMD_GRAPH, CMD_EXPLAIN, CMD_GRADCHECK } CommandKind;
 
 typedef struct {
     CommandKind kind;
@@ -35,7 +35,7 @@ typedef struct {
 } Command;
 
 static const struct { const char *name; CommandKind kind; } commands[] = {
-    { "run", CMD_RUN }, { "check", CMD_CHECK }, { "graph", CMD_GRAPH }, { "gradcheck", CMD_GRADCHECK },
+    { "run", CMD_RUN }, { "check", CMD_CHECK }, { "graph", CMD_GRAPH }, { "explain", CMD_EXPLAIN }, { "gradcheck", CMD_GRADCHECK },
 };
 
 /* What --dump knows; plan and llvm are printed by emit.c on its way. */
@@ -46,6 +46,7 @@ static const char help[] =
     "       nlc run [options] FILE.nl [args]  make it, run it with args, remove it\n"
     "       nlc check [options] FILE.nl       report errors only\n"
     "       nlc graph [options] FILE.nl       print the levels: what learns, from what, how often, by which rule\n"
+    "       nlc explain [options] FILE.nl     print each update in closed form, as derived from its objective\n"
     "       nlc gradcheck [options] FILE.nl   compare every objective's gradient with central differences\n"
     "\n"
     "  -o OUT            name of the executable (or, with -c, of the object file)\n"
@@ -418,6 +419,8 @@ static int do_run(const Command *c, Program *p)
 
 static int do_command(const Command *c)
 {
+    explain_begin(c->kind == CMD_EXPLAIN);
+    graphing = c->kind == CMD_GRAPH;
     Program *p = front(c->file);
     if (!no_errors() || !p) return FAILED;
     switch (c->kind) {
@@ -425,6 +428,7 @@ static int do_command(const Command *c)
     case CMD_RUN:   return do_run(c, p);
     case CMD_CHECK: return OK;
     case CMD_GRAPH: levels_print(p, stdout, c->dot); return OK;
+    case CMD_EXPLAIN: explain_print(p, stdout); return OK;
     case CMD_GRADCHECK: return gradcheck(p, stdout) == 0 && no_errors() ? OK : FAILED;
     }
     return FAILED;

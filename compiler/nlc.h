@@ -65,6 +65,9 @@ struct Ast *parse_file(int file);                     /* parse.y: the tree (D_FI
 void resolve(struct Ast *file);                       /* resolve.c: unknown names in every definition, used or not */
 struct Program *elaborate(int file);                  /* elab.c: the program: models, entries, streams, schedule; NULL after errors */
 void levels_print(struct Program *p, FILE *to, bool dot);   /* levels.c: nlc graph */
+void explain_begin(bool on);                          /* explain.c: before elaborate, if explain_print is to follow */
+extern bool graphing;                                 /* elab_graph.c: levels_print is to follow */
+void explain_print(struct Program *p, FILE *to);      /* nlc explain */
 void optimize(struct Region *r);                      /* hoist.c: erases marks and stops, simplifies */
 bool emit_program(struct Program *p, const char *obj);      /* emit.c: object file; false after a message */
 bool link_program(const char *obj, const char *exe);        /* link.c */

@@ -190,6 +190,19 @@ static void put_do(cJSON *list, const Do *d)
     }
 }
 
+static void put_generate(cJSON *list, const Generate *g)
+{
+    cJSON *o = add_object(list);
+    put_num(o, "model", g->model->id);
+    put_entry(o, "entry", g->entry);
+    put_entry(o, "fresh", g->fresh);
+    put_num(o, "rows", g->rows);
+    put_num(o, "lag", g->lag);
+    put_num(o, "classes", (double)g->classes);
+    put_bool(o, "window", g->window);
+    put_str(o, "type", dt_name(I32));
+}
+
 static uint64_t mix_hash(uint64_t h, const void *p, size_t n)
 {
     const unsigned char *c = p;
@@ -239,6 +252,8 @@ char *program_json(Program *p)
     for (int i = 0; i < p->stream.n; i++) put_stream(l, p->stream.at[i]);
     l = cJSON_AddArrayToObject(o, "schedule");
     for (int i = 0; i < p->todo.n; i++) put_do(l, p->todo.at[i]);
+    l = cJSON_AddArrayToObject(o, "generate");
+    for (int i = 0; i < p->generate.n; i++) put_generate(l, p->generate.at[i]);
     l = cJSON_AddArrayToObject(o, "sites");
     for (int i = 0; i < site_count(); i++) {
         cJSON *s = add_object(l);

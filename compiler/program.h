@@ -51,6 +51,11 @@ typedef struct State {
     bool read, moved;            /* seen in some entry (the level checks) */
 } State;
 
+/* How levels exchange knowledge. */
+typedef enum { TR_PARAMETRIC, TR_OUTPUT, TR_BACKPROP, TR_INIT, TR_GENERATION } TransferKind;
+typedef struct { TransferKind kind; const char *what, *to; } Transfer;    /* what: a state's path, an objective, "its output"; to: whom it reaches */
+typedef struct { State *st; const char *clock, *rule; bool keep; } InnerState;    /* a state of a level inside, or of its rule */
+
 /* A level of the graph: what learns together, in one context, at one frequency. */
 typedef struct Level {
     const char *name;            /* "Nested", "Nested.hidden" */
@@ -58,6 +63,9 @@ typedef struct Level {
     int64_t every; int depth; struct Level *parent; Loc loc;
     const char *objective;       /* text, or NULL where states move by <- */
     const char *rule; bool learned; struct Inst *inst;
+    /* levels inside the item (Model.inside): name is the path, parent the level around, NULL: the model */
+    int items; const char *lives;      /* of its context, at most; how long its states live, NULL: as long as the context */
+    VEC(InnerState) inner; VEC(Transfer) transfer; VEC(Node *) result;
 } Level;
 
 typedef struct Model {
@@ -68,6 +76,7 @@ typedef struct Model {
     VEC(State *) state;
     VEC(Level *) level;
     VEC(State *) inner;          /* states of levels inside the item: for the level graph */
+    VEC(Level *) inside;         /* levels inside the item, in program order */
     Entry *init;                 /* in: SEED; out: every state */
     struct Elabmodel *em;        /* elaboration's own */
 } Model;
@@ -113,9 +122,12 @@ typedef struct Do {
     int repeat;                  /* inside `repeat N seeds`: which one, from 0; else -1 */
 } Do;
 
+/* A model that can go on with a sequence of tokens (elab_gen.c). */
+typedef struct { Model *model; Entry *entry, *fresh; int32_t rows, lag; int64_t classes; bool window; } Generate;
+
 typedef struct Program {
     const char *source; const char *dir; bool f64;
-    VEC(Model *) model; VEC(Entry *) entry; VEC(Stream *) stream; VEC(Do *) todo;
+    VEC(Model *) model; VEC(Entry *) entry; VEC(Stream *) stream; VEC(Do *) todo; VEC(Generate *) generate;
     int ninst;
 } Program;
 

@@ -414,10 +414,43 @@ Test(algebra, arithmetic)
     cr_expect_eq(n_bin(OP_SUB, x, n_un(OP_NEG, y)), n_bin(OP_ADD, x, y));
     AGREE(n_bin(OP_MUL, n_un(OP_NEG, x), two), n_bin(OP_MUL, hide(n_un(OP_NEG, x)), two), MUL);
     AGREE(n_un(OP_NEG, n_bin(OP_MUL, x, two)), n_un(OP_NEG, hide(n_bin(OP_MUL, x, two))), MUL);
-    Node *i = VEC_I(-7, 8);
+    Node *i = VEC_I(-7, 8), *j = hide(i);
+    cr_expect_eq(n_bin(OP_ADD, j, j)->op, OP_ADD);
     cr_expect_eq(n_bin(OP_IDIV, i, n_iconst(I32, 1)), i);
     cr_expect_eq(n_bin(OP_MOD, i, n_iconst(I32, 1)), splat(I32, 0, S(2)));
     cr_expect_eq(n_un(OP_FLOOR, i), i);
+}
+
+/* The same to the bit: no product is rounded twice, or once less. */
+static void agree_exactly(int line, Node *simple, Node *plain, Op op)
+{
+    cr_expect_eq(simple->op, op, "line %d: became %s", line, op_row[simple->op].name);
+    Tensor *a = value(simple, true, NULL), *b = value(plain, true, NULL);
+    for (int64_t i = 0; i < n_size(simple); i++)
+        cr_expect(at(a, i) == at(b, i), "line %d: element %d: %.17g and %.17g", line, (int)i, at(a, i), at(b, i));
+    tensor_free(a), tensor_free(b);
+}
+#define AGREE_EXACTLY(simple, plain, op) agree_exactly(__LINE__, simple, plain, OP_##op)
+
+Test(algebra, numbers_in_front)
+{
+    Node *x = DATA(F32, S(3), -1.7, 0.1, 4.3), *y = DATA(F32, S(3), 2.9, 3.3, -1.1);
+    Node *half = n_const(F32, 0.5), *two = n_const(F32, 2), *tenth = n_const(F32, 0.1), *third = n_const(F32, 1. / 3);
+    cr_expect_eq(n_bin(OP_ADD, x, x), n_bin(OP_MUL, x, two));
+    AGREE_EXACTLY(n_bin(OP_ADD, x, x), n_bin(OP_ADD, x, hide(x)), MUL);
+    cr_expect_eq(n_bin(OP_MUL, n_bin(OP_MUL, x, half), two), x);
+    cr_expect_eq(n_bin(OP_ADD, n_bin(OP_MUL, x, half), n_bin(OP_MUL, x, half)), x);
+    cr_expect_eq(n_bin(OP_MUL, n_bin(OP_MUL, x, tenth), two), n_bin(OP_MUL, x, n_bin(OP_MUL, tenth, two)));
+    AGREE_EXACTLY(n_bin(OP_MUL, n_bin(OP_MUL, x, tenth), two), n_bin(OP_MUL, hide(n_bin(OP_MUL, x, tenth)), two), MUL);
+    AGREE_EXACTLY(n_bin(OP_MUL, n_bin(OP_MUL, x, half), tenth), n_bin(OP_MUL, hide(n_bin(OP_MUL, x, half)), tenth), MUL);
+    cr_expect_eq(n_bin(OP_MUL, n_bin(OP_MUL, x, tenth), third)->in[0]->op == OP_MUL ||
+                 n_bin(OP_MUL, n_bin(OP_MUL, x, tenth), third)->in[1]->op == OP_MUL, true, "rounded twice, and so it stays");
+    Node *minus = n_bin(OP_MUL, y, n_const(F32, -0.1)), *plus = n_bin(OP_MUL, y, tenth);
+    cr_expect_eq(n_bin(OP_ADD, x, minus), n_bin(OP_SUB, x, plus));
+    cr_expect_eq(n_bin(OP_ADD, minus, x), n_bin(OP_SUB, x, plus));
+    cr_expect_eq(n_bin(OP_SUB, x, minus), n_bin(OP_ADD, x, plus));
+    AGREE_EXACTLY(n_bin(OP_ADD, x, minus), n_bin(OP_ADD, x, hide(minus)), SUB);
+    AGREE_EXACTLY(n_bin(OP_SUB, x, minus), n_bin(OP_SUB, x, hide(minus)), ADD);
 }
 
 Test(algebra, powers)
