@@ -181,10 +181,23 @@ Node *n_concat(int n, Node *const *x, int axis)
     return make(OP_CONCAT, n, x, &a);
 }
 
+/* What stands at a place of the source: "E[s]". */
+static const char *snippet(Loc at)
+{
+    const char *t = at.line ? source_text(at.file) : NULL;
+    for (uint32_t line = 1; t && line < at.line; line++) {
+        t = strchr(t, '\n');
+        if (t) t++;
+    }
+    size_t room = t ? strcspn(t, "\n") : 0;
+    if (!room || at.ecol <= at.col || at.ecol > room + 1u || at.ecol - at.col > 60) return "its tensor";
+    return arena_strndup(t + at.col - 1, (size_t)(at.ecol - at.col));
+}
+
 Node *n_gather(Node *x, Node *idx, int nbatch, Loc loc)
 {
     Node *in[2] = { x, idx };
-    Attr a = { .axis = nbatch, .site = (uint64_t)site_add(loc.line ? loc : graph_loc, "index") };
+    Attr a = { .axis = nbatch, .site = (uint64_t)site_add(loc.line ? loc : graph_loc, snippet(loc.line ? loc : graph_loc)) };
     return node(OP_GATHER, NDT, 0, NULL, 2, in, &a, loc);
 }
 

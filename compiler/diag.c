@@ -72,11 +72,7 @@ static char *read_whole(FILE *f, size_t *size)
     while (text) {
         n += fread(text + n, 1, cap - n, f);
         if (n < cap) break;
-        if (cap > MAX_SOURCE) {
-            free(text);
-            errno = 0;
-            return NULL;
-        }
+        if (cap > MAX_SOURCE) break;
         char *more = realloc(text, 2 * cap);
         if (!more) free(text);
         text = more;
@@ -85,6 +81,11 @@ static char *read_whole(FILE *f, size_t *size)
     if (text && ferror(f)) {
         free(text);
         text = NULL;
+    }
+    if (text && n > MAX_SOURCE) {
+        free(text);
+        text = NULL;
+        errno = 0;
     }
     *size = n;
     return text;

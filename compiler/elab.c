@@ -408,6 +408,17 @@ bool bind_params(Scope *s, Ast *def, Closure *c)
 
 /* ---- expressions */
 
+/* Expressions and bodies inside each other, through calls: what the stack can bear. */
+enum { MAX_NESTING = 1500 };
+static int nesting;
+
+static bool too_deep(Loc at)
+{
+    if (nesting < MAX_NESTING) return false;
+    error_at(at, "expressions and calls are nested more than %d deep here", MAX_NESTING);
+    return true;
+}
+
 /* Is there room for `more` map axes? */
 bool axes_fit(int more, Loc at)
 {
@@ -632,6 +643,7 @@ static bool is_stream(Value v) { return v.kind == V_STREAM || (v.kind == V_DEF &
 static Value eval_binary(Scope *s, Ast *e)
 {
     Value a = eval(s, e->a);
+    if (a.kind == V_ERR && nesting == MAX_NESTING) return a;              /* said once is enough */
     Value b = eval(s, e->b);
     if (a.kind == V_ERR || b.kind == V_ERR) return v_err();
     if (e->op == '+' && (is_stream(a) || is_stream(b))) return stream_cat(a, b, e);
@@ -810,8 +822,9 @@ static Value eval_number(Ast *e)
 
 Value eval(Scope *s, Ast *e)
 {
-    if (!e) return v_err();
+    if (!e || too_deep(e->loc)) return v_err();
     Value v;
+    nesting++;
     switch (e->kind) {
     case E_NUM: v = eval_number(e); break;
     case E_STR: v = (Value){ .kind = V_STR, .str = e->name }; break;
@@ -832,6 +845,7 @@ Value eval(Scope *s, Ast *e)
     case E_WHEN: case E_WINDOW: v = stream_value(s, e); break;
     default: error_at(e->loc, "this is not an expression"); v = v_err();
     }
+    nesting--;
     v.loc = e->loc;
     return v;
 }
@@ -878,6 +892,8 @@ static void exec_for(Scope *s, Ast *st, Value *last, bool *done)
 Value exec(Scope *s, Ast **body, int n, bool *done)
 {
     Value last = v_none();
+    if (n && too_deep(body[0]->loc)) return v_err();
+    nesting++;
     for (int i = 0; i < n && !*done; i++) {
         Ast *st = body[i];
         bool known;
@@ -896,7 +912,7 @@ Value exec(Scope *s, Ast **body, int n, bool *done)
             break;
         case S_IF: {
             bool yes = eval_flag(s, st->a, &known);
-            if (known) last = exec(s, yes ? st->body : st->body2, yes ? st->nbody : st->nbody2, done);
+            last = known ? exec(s, yes ? st->body : st->body2, yes ? st->nbody : st->nbody2, done) : v_err();
             break;
         }
         case S_FOR: exec_for(s, st, &last, done); break;
@@ -910,6 +926,7 @@ Value exec(Scope *s, Ast **body, int n, bool *done)
         default: break;                                   /* resolve.c has seen to the others */
         }
     }
+    nesting--;
     return last;
 }
 

@@ -137,6 +137,19 @@ static void rule_bind(Lvl *l, Closure *c, Var *w)
     l->params = l->run->parent->parent;
 }
 
+/* A model's state moves once a step: its rule's arguments, and those of rules among them, are one value each. */
+static bool arguments_alike(const Closure *c, const Var *w)
+{
+    for (int i = 0; i < c->n; i++) {
+        Value v = c->arg[i];
+        if (v.kind == V_DEF && !arguments_alike(v.clo, w)) return false;
+        if (v.kind != V_TENSOR || !v.axes) continue;
+        error_at(c->argloc[i], "'%s' moves once a step, and this argument of its rule is each item's own; pool() makes one value of a batch", w->st->path);
+        return false;
+    }
+    return true;
+}
+
 /* Moves w by the rule c with gradient g; t counts its updates. */
 static void apply_rule(Closure *c, Var *w, Value g, Value t, const char *path, Moved *set, bool g_given)
 {
@@ -148,7 +161,10 @@ static void apply_rule(Closure *c, Var *w, Value g, Value t, const char *path, M
     DrawContext draw = draws;
     int extra, lead;
     Axes outside = axes;
-    if (!w->inner && (!keep || keep->kind != L_RULE)) axes.n = 0;         /* a model's state has no lanes */
+    if (!w->inner && (!keep || keep->kind != L_RULE)) {
+        if (!arguments_alike(c, w)) return;
+        axes.n = 0;                                       /* a model's state has no lanes */
+    }
     if (depth > 50) { error_at(c->at, "the rule '%s' applies itself without end", c->def->name); return; }
     depth++;
     bool ok = rule_enter(l, c, w, &extra, &lead);
@@ -748,25 +764,19 @@ static Var *move_target(Scope *s, Ast *b)
     return NULL;
 }
 
+/* `<-` moves a `state`, and in a rule W. (A rule sees no other states than W and its own.) */
 static bool may_move(Var *v, Ast *st)
 {
     Lvl *l = el.lvl;
-    if (l && l->kind == L_RULE) {
-        if (v == l->w) return true;
-        for (int i = 0; i < l->own.n; i++)
-            if (l->own.at[i] == v) {
-                if (!v->learn) return true;
-                error_at(st->b->loc, "'%s' is learned: `minimize` moves it; `<-` moves what is declared with `state`", v->name);
-                note_at(v->st->loc, "declared here");
-                return false;
-            }
-        error_at(st->b->loc, "'%s' belongs to another level, which alone moves it", v->st->path);
+    bool rule = l && l->kind == L_RULE;
+    bool mine = rule ? v == l->w || v->lvl == l : v->inner ? v->lvl == l : l && l->kind == L_MODEL;
+    if (!mine) {
+        error_at(st->b->loc, "'%s' belongs to %s level, which alone moves it", v->st->path, v->inner ? "another" : "an outer");
+        note_at(v->st->loc, "declared here");
         return false;
     }
-    if (v->inner && (!l || l->kind != L_LEVEL || v->lvl != l)) { error_at(st->b->loc, "'%s' belongs to another level, which alone moves it", v->st->path); return false; }
-    if (!v->inner && l && l->kind == L_LEVEL) { error_at(st->b->loc, "'%s' belongs to an outer level, which alone moves it", v->st->path); note_at(v->st->loc, "declared here"); return false; }
-    if (v->st->kind == ST_STATE && l && (l->kind == L_MODEL || l->kind == L_LEVEL)) return true;
-    error_at(st->b->loc, "'%s' is learned: `minimize` moves it; `<-` moves what is declared with `state`", v->st->path);
+    if (rule ? v == l->w || !v->learn : v->st->kind == ST_STATE) return true;
+    error_at(st->b->loc, "'%s' is learned: `minimize` moves it; `<-` moves what is declared with `state`", rule ? v->name : v->st->path);
     note_at(v->st->loc, "declared here");
     return false;
 }

@@ -38,7 +38,7 @@ static bool memo_get(const Node *x, uint32_t *mask)
 /* The open frames whose formals x reaches, as bits. An explicit stack: graphs are deep. */
 uint32_t node_frames(Node *x)
 {
-    uint32_t m;
+    uint32_t m = 0;
     if (memo_get(x, &m)) return m;
     Nodes stack = { 0 };
     PUSH(stack, x);
@@ -148,7 +148,7 @@ static Var *carry_new(Lvl *l, const char *path, const char *name, StateKind kind
     Var *v = NEW(Var);
     State *st = NEW(State);
     st->path = path; st->kind = kind; st->dt = dt; st->rank = rank; st->loc = at; st->every = 1; st->id = -1;
-    memcpy(st->dim, dim, (size_t)rank * sizeof *dim);
+    for (int i = 0; i < rank; i++) st->dim[i] = dim[i];
     v->st = st; v->name = name; v->inner = true; v->frame = f; v->moves = true; v->lvl = l; v->axes = set; v->keep = l->keep;
     v->born = v_tensor(v_full(start, set, rank, dim), set);
     v->start = v->born.node;

@@ -5,6 +5,7 @@
 #include "explain.h"
 
 static VEC(Elabmodel *) models;
+static VEC(const char *) misfit;             /* definitions, and fields of streams that were found not to fit: said once */
 static int formals;
 
 Node *formal_new(Dt dt, int rank, const int32_t *dim) { return n_formal(1000 + formals++, dt, rank, dim); }
@@ -464,6 +465,8 @@ Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, bool l
 Version *version_make(Elabmodel *em, Stream *s, int64_t batch, bool train, bool lanes, Tokens tokens, int nlearn, Var **learn, Loc at, int *from)
 {
     Ast *def = em->root->def;
+    const char *fields = arena_printf("%p %s", (void *)def, version_key(s, 0, false, 0, NULL));
+    for (int i = 0; i < misfit.n; i++) if (!strcmp(misfit.at[i], fields)) return NULL;
     if (def->ninputs && !s) { error_at(at, "'%s' runs over (%s), so say on which stream", def->name, def->inputs[0]->name); return NULL; }
     if (def->ninputs > 16) { error_at(def->loc, "a model has at most 16 fields"); return NULL; }
     Version *v = NEW(Version);
@@ -490,6 +493,7 @@ Version *version_make(Elabmodel *em, Stream *s, int64_t batch, bool train, bool 
     axes = keep_axes; draws = keep_draws;
     em->trained |= train && fits;
     PUSH(em->version, v);
+    if (!fits && !v->generates) PUSH(misfit, fields);
     if (broken || error_count() > errors) { em->broken |= fits && !v->generates; v->step = NULL; return v; }
     memcpy(from, v->from, sizeof v->from);
     return v;
@@ -506,13 +510,28 @@ static bool meant_to_stay(Var *v)
     return r.kind == V_DEF && !r.clo->def->nbody;
 }
 
+/* The largest instance around v none of whose states is moved; NULL if others of v's own instance are. */
+static Inst *unmoved_around(Var *v)
+{
+    Inst *all = NULL;
+    for (Inst *i = v->inst; i && i->parent; i = i->parent) {
+        Var **var; int n;
+        inst_vars(i, &var, &n);
+        for (int k = 0; k < n; k++) if (var[k]->ever_moved) return all;
+        all = i;
+    }
+    return all;
+}
+
 static void check_states(Elabmodel *em)
 {
     for (int i = 0; i < em->var.n; i++) {
         Var *v = em->var.at[i];
         v->st->moved = v->ever_moved; v->st->read = v->ever_read;
-        if (v->st->kind == ST_LEARN && em->trained && !v->ever_moved && !v->fixed && !meant_to_stay(v))
-            error_at(v->st->loc, "nothing moves '%s': no objective depends on it", v->st->path);
+        if (v->st->kind == ST_LEARN && em->trained && !v->ever_moved && !v->fixed && !meant_to_stay(v)) {
+            Inst *all = unmoved_around(v);            /* an instance that nothing uses is one mistake */
+            error_at(all ? all->at : v->st->loc, "nothing moves '%s': no objective depends on it", all ? all->path : v->st->path);
+        }
         if (v->st->kind == ST_STATE && em->trained && !v->ever_moved)
             error_at(v->st->loc, "nothing moves the state '%s': no `<-` is reached", v->st->path);
         if (v->st->kind == ST_STATE && em->trained && v->ever_moved && !v->ever_read)
@@ -581,5 +600,5 @@ void models_finish(void)
         for (int k = 0; k < m->state.n; k++) { out[k] = m->state.at[k]->init; bind[k] = (Bind){ B_STATE, k }; }
         m->init = entry_close(arena_printf("%s.init.%d", m->name, m->id), m, 1, &em->init_seed, &(Bind){ B_SEED, 0 }, m->state.n, out, bind, m->loc);
     }
-    models.n = 0;
+    models.n = misfit.n = 0;
 }

@@ -155,6 +155,7 @@ static int learning_vars(Elabmodel *em, SchedClauses *c, Var ***out, bool *hit)
 
 static void check_learning(SchedClauses *c, bool *hit, ModelInst **m, int nm)
 {
+    for (int k = 0; k < nm; k++) if (m[k]->em->broken) return;
     for (int i = 0; i < c->nlearning; i++) {
         if (hit[i]) continue;
         const char *list = m[0]->name;

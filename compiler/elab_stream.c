@@ -17,7 +17,20 @@ static int reader_index(const char *name)
 
 bool is_reader(const char *name) { return reader_index(name) >= 0; }
 
-static Value stream_v(Stream *s) { return s ? (Value){ .kind = V_STREAM, .stream = s, .loc = s->loc } : v_err(); }
+enum { MAX_STREAMS = 10000 };
+
+/* Over the limit streams are errors that say nothing more. */
+static Value stream_v(Stream *s)
+{
+    return s && el.p->stream.n <= MAX_STREAMS ? (Value){ .kind = V_STREAM, .stream = s, .loc = s->loc } : v_err();
+}
+
+static void stream_add(Stream *s)
+{
+    s->id = el.p->stream.n;
+    PUSH(el.p->stream, s);
+    if (s->id == MAX_STREAMS) error_at(s->loc, "the program has more than %d streams", MAX_STREAMS);
+}
 
 static Stream *stream_find(const char *name)
 {
@@ -28,8 +41,8 @@ static Stream *stream_find(const char *name)
 static Stream *stream_new(StreamKind kind, const char *name, Loc at)
 {
     Stream *s = NEW(Stream);
-    s->kind = kind; s->name = name; s->loc = at; s->id = el.p->stream.n;
-    PUSH(el.p->stream, s);
+    s->kind = kind; s->name = name; s->loc = at;
+    stream_add(s);
     return s;
 }
 
@@ -133,8 +146,7 @@ static Stream *stream_when(Stream *src, Ast *cond, Scope *s, Ast **names, int n,
     copy_fields(st, src);
     PUSH(st->src, src);
     st->entry = entry_close(arena_printf("when.%d", el.p->entry.n), NULL, it.body.in.n, it.body.in.at, it.body.bind.at, 1, &c.node, &(Bind){ B_OUT, 0 }, at);
-    st->id = el.p->stream.n;
-    PUSH(el.p->stream, st);
+    stream_add(st);
     return st->entry ? st : NULL;
 }
 
@@ -214,12 +226,29 @@ static Value reader_stream(Ast *def, Scope *s, const char *name)
     return stream_v(st);
 }
 
+static Value stream_make(Closure *c, const char *name, Loc at);
+
 Value stream_call(Closure *c, Loc at)
 {
-    Ast *def = c->def;
+    enum { MAX_DEPTH = 100 };
+    static int depth;
     const char *name = v_text(v_def(c));
     Stream *old = stream_find(name);
     if (old) return stream_v(old);
+    if (depth == MAX_DEPTH) {
+        error_at(at, "the stream '%s' is made of itself", c->def->name);
+        return v_err();
+    }
+    depth++;
+    Value v = stream_make(c, name, at);
+    depth--;
+    return v;
+}
+
+/* The stream of a definition with its arguments. */
+static Value stream_make(Closure *c, const char *name, Loc at)
+{
+    Ast *def = c->def;
     Scope *s = scope_new(file_scope(def->loc.file), at);
     if (!bind_params(s, def, c)) return v_err();
     if (def->a) return reader_stream(def, s, name);
@@ -240,8 +269,7 @@ Value stream_call(Closure *c, Loc at)
     ok = ok && run_item(st, def, s, &it);
     item_end(&it);
     if (!ok) return v_err();
-    st->id = el.p->stream.n;
-    PUSH(el.p->stream, st);
+    stream_add(st);
     return stream_v(st);
 }
 
@@ -339,9 +367,9 @@ static Value stream_mix(Scope *s, Ast *e)
     name = arena_printf("%s)", name);
     Stream *old = stream_find(name);
     if (old) return stream_v(old);
-    st->kind = SM_MIX; st->name = name; st->loc = e->loc; st->id = el.p->stream.n;
+    st->kind = SM_MIX; st->name = name; st->loc = e->loc;
     copy_fields(st, st->src.at[0]);
-    PUSH(el.p->stream, st);
+    stream_add(st);
     return stream_v(st);
 }
 

@@ -79,7 +79,7 @@ static V address(En *en, const Buf *b, int64_t offset)
         at = address(en, b->in, b->offset + offset);
         return em_at(en->em, U8, at, em_index(en->em, b->loop->t, b->step, NULL));
     case SP_INDEX: return b->loop->tvar;
-    case SP_SCRATCH: return en->scratch;
+    case SP_SCRATCH: return bytes_from(en, en->scratch, offset);
     default: return en->status;
     }
 }
@@ -146,7 +146,7 @@ static void emit_for(En *en, Step *s)
         em_set(em, s->tvar, LLVMBuildTrunc(em->b, s->t, em->i32, ""));
     }
     emit_seq(en, s->body[0]);
-    if (!en->alone)
+    if (!en->alone && s->body[0]->meet)
         barrier(en);
     em_loop_end(em, &l);
 }
@@ -317,6 +317,9 @@ bool emit_program(Program *p, const char *obj)
     Target target;
     if (!target_find(&target, opt.cpu))
         return false;
+    const char *solo = getenv("NLC_SOLO_WORK");      /* for tests: 0 shares out what is not worth it */
+    if (solo)
+        plan_solo_work = atoll(solo);
     Plan *plan = plan_program(p, &target);
     if (opt.dump && !strcmp(opt.dump, "plan"))
         plan_print(plan, stdout);

@@ -196,9 +196,9 @@ static V draw(const Args *a)
 {
     Em *em = a->em;
     int n = em_width(a->in[3]);
-    V seed = a->in[0], step = a->in[1];
-    V k0 = LLVMBuildXor(em->b, low(em, seed, n), em_inum(em, U32, n, (int64_t)(a->x->site >> 32)), "");
-    V k1 = LLVMBuildXor(em->b, high(em, seed, n), em_inum(em, U32, n, (int64_t)(a->x->site & UINT32_MAX)), "");
+    V seed = a->in[0], step = a->in[1], site = a->in[4];
+    V k0 = LLVMBuildXor(em->b, low(em, seed, n), high(em, site, n), "");
+    V k1 = LLVMBuildXor(em->b, high(em, seed, n), low(em, site, n), "");
     V c[4] = { low(em, a->in[3], n), low(em, a->in[2], n), low(em, step, n), high(em, step, n) };
     for (int round = 0; round < PHILOX_ROUNDS; round++) {
         V p0 = wide_product(em, c[0], PHILOX_M0, n), p1 = wide_product(em, c[2], PHILOX_M1, n);

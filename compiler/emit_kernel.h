@@ -3,7 +3,7 @@
 #define EMIT_KERNEL_H
 #include "plan.h"
 
-/* emit_elem.c: one elementwise operation on registers; dt: of the result, in_dt: of the first operand. BITS takes (seed, step, item, element). */
+/* emit_elem.c: one elementwise operation on registers; dt: of the result, in_dt: of the first operand. BITS takes (seed, step, item, element, site). */
 LLVMValueRef emit_elem(Em *em, const Ins *x, Dt in_dt, LLVMValueRef *in);
 LLVMValueRef emit_reduce2(Em *em, int op, Dt dt, LLVMValueRef a, LLVMValueRef b);      /* SUM: a + b, MAXR: the larger */
 LLVMValueRef emit_reduce_start(Em *em, int op, Dt dt, int lanes);

@@ -76,14 +76,6 @@ static V is_nan(Mx *x, V a)
     return dt_float(x->m->dt) ? LLVMBuildFCmp(x->em->b, LLVMRealUNO, a, a, "") : LLVMConstInt(x->em->i1, 0, false);
 }
 
-/* a stands before b: smaller (or larger), or b alone is no number */
-static V before(Mx *x, V a, V b, bool falling)
-{
-    LLVMBuilderRef bd = x->em->b;
-    V nan_last = LLVMBuildAnd(bd, is_nan(x, b), LLVMBuildNot(bd, is_nan(x, a), ""), "");
-    return LLVMBuildOr(bd, falling ? less(x, b, a) : less(x, a, b), nan_last, "");
-}
-
 /* ---- along a line */
 
 static void cumsum(Mx *x)
@@ -120,25 +112,21 @@ static void argmax(Mx *x)
     lines_end(x);
 }
 
-/* The place of an element is the number of those that stand before it; equals keep their order. */
+/* The runtime sorts a line. */
 static void argsort(Mx *x)
 {
     Em *em = x->em;
     const Move *m = x->m;
-    V n = em_int(em, m->dim[m->axis]), one = em_int(em, 1), zero = em_int(em, 0);
     result_strides(x, -1, -1, 0);
     lines_begin(x, 1u << m->axis);
-    EmLoop i = em_loop(em, zero, n, 1, false);
-    V a = load(x, em_index(em, i.i, m->sx[m->axis], x->x)), place = em_var(em, em->i64, zero);
-    EmLoop j = em_loop(em, zero, n, 1, false);
-    V b = load(x, em_index(em, j.i, m->sx[m->axis], x->x));
-    V equal = LLVMBuildNot(em->b, LLVMBuildOr(em->b, before(x, a, b, m->reverse), before(x, b, a, m->reverse), ""), "");
-    V first = LLVMBuildAnd(em->b, equal, LLVMBuildICmp(em->b, LLVMIntSLT, j.i, i.i, ""), "");
-    V counts = LLVMBuildOr(em->b, before(x, b, a, m->reverse), first, "");
-    em_set(em, place, LLVMBuildAdd(em->b, em_get(em, place), LLVMBuildSelect(em->b, counts, one, zero, ""), ""));
-    em_loop_end(em, &j);
-    em_store(em, I32, LLVMBuildTrunc(em->b, i.i, em->i32, ""), x->ptr[1], em_index(em, em_get(em, place), x->so[m->axis], x->o));
-    em_loop_end(em, &i);
+    LLVMTypeRef types[8] = { em->i32, em->i64, em->ptr, em->i64, em->i32, em->ptr, em->i64, em->ptr };
+    LLVMTypeRef t = LLVMFunctionType(em->none, types, 8, false);
+    V f = LLVMGetNamedFunction(em->mod, "nlrt_argsort");
+    if (!f)
+        f = LLVMAddFunction(em->mod, "nlrt_argsort", t);
+    V arg[8] = { em_inum(em, I32, 1, m->dt), em_int(em, m->dim[m->axis]), em_at(em, m->dt, x->ptr[0], x->x), em_int(em, m->sx[m->axis]),
+                 em_inum(em, I32, 1, m->reverse), em_at(em, I32, x->ptr[1], x->o), em_int(em, x->so[m->axis]), x->ptr[2] };
+    LLVMBuildCall2(em->b, t, f, arg, 8, "");
     lines_end(x);
 }
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 typedef LLVMValueRef V;
-enum { SUM_LANES = 16, GRAIN = 64 };
+enum { SUM_LANES = 16 };
 
 typedef struct Nx {
     Em *em;
@@ -18,9 +18,9 @@ typedef struct Nx {
     V idx[MAXDIM];
     V *val, *acc;                /* per instruction */
     int *depth; bool *vec;
+    bool *fused;                 /* a product that only a sum takes: the two are one multiply-add */
     int loops, vecloop, lanes;   /* vecloop: -1 if there is none */
     int valid;                   /* lanes in use */
-    int split;                   /* the loop that threads share, -1: none */
     V lo, hi, slot;              /* slots: the part of the first inner loop */
     int pass;
 } Nx;
@@ -171,41 +171,70 @@ void emit_bad_index(Em *em, V status, uint64_t site, V index, int64_t limit)
     LLVMPositionBuilderAtEnd(em->b, done);
 }
 
-/* The index, checked and clamped, as i64. */
+/* The first lane of a vector of i1 that is set (one is), and that lane of the indices. */
+static V first_bad(Nx *x, V bad, V index)
+{
+    Em *em = x->em;
+    int lanes = em_width(bad);
+    if (lanes == 1)
+        return index;
+    LLVMTypeRef t = LLVMIntTypeInContext(em->cx, (unsigned)lanes);
+    V bits = LLVMBuildZExtOrBitCast(em->b, LLVMBuildBitCast(em->b, bad, t, ""), t, "");
+    V wide = LLVMBuildZExt(em->b, bits, em->i64, "");
+    V arg[2] = { wide, LLVMConstInt(em->i1, 1, false) };
+    return LLVMBuildExtractElement(em->b, index, em_call(em, "llvm.cttz", em->i64, 2, arg), "");
+}
+
+static V any_lane(Em *em, V c)
+{
+    if (em_width(c) == 1)
+        return c;
+    return em_call(em, "llvm.vector.reduce.or", LLVMTypeOf(c), 1, &c);
+}
+
+/* Indices checked and clamped, as i64. Lanes that are not in use hold 0, or what follows from it: they do not count. */
 static V checked_index(Nx *x, const Ins *s, V index, Dt dt)
 {
     Em *em = x->em;
+    int lanes = em_width(index);
     V status = x->ptr[x->n->noperand - 1];
+    LLVMTypeRef wide = em_type(em, I64, lanes);
     if (dt != I64)
-        index = dt == I32 ? LLVMBuildSExt(em->b, index, em->i64, "") : LLVMBuildZExt(em->b, index, em->i64, "");
-    V limit = em_int(em, s->limit), last = em_int(em, s->limit - 1);
+        index = dt == I32 ? LLVMBuildSExt(em->b, index, wide, "") : LLVMBuildZExt(em->b, index, wide, "");
+    V limit = em_inum(em, I64, lanes, s->limit), last = em_inum(em, I64, lanes, s->limit - 1), zero = em_inum(em, I64, lanes, 0);
     V bad = LLVMBuildICmp(em->b, LLVMIntUGE, index, limit, "");
+    if (lanes > 1 && x->valid < lanes) {
+        V on[64];
+        for (int k = 0; k < lanes; k++)
+            on[k] = LLVMConstInt(em->i1, k < x->valid, false);
+        bad = LLVMBuildAnd(em->b, bad, LLVMConstVector(on, (unsigned)lanes), "");
+    }
     LLVMBasicBlockRef note = em_block(em, "bad"), done = em_block(em, "good");
-    LLVMBuildCondBr(em->b, bad, note, done);
+    LLVMBuildCondBr(em->b, any_lane(em, bad), note, done);
     LLVMPositionBuilderAtEnd(em->b, note);
-    emit_bad_index(em, status, s->site, index, s->limit);
+    emit_bad_index(em, status, s->site, first_bad(x, bad, index), s->limit);
     LLVMBuildBr(em->b, done);
     LLVMPositionBuilderAtEnd(em->b, done);
-    V negative = LLVMBuildICmp(em->b, LLVMIntSLT, index, em_int(em, 0), "");
-    V at_most = LLVMBuildSelect(em->b, bad, last, index, "");
-    return LLVMBuildSelect(em->b, negative, em_int(em, 0), at_most, "");
+    V negative = LLVMBuildICmp(em->b, LLVMIntSLT, index, zero, "");
+    V over = LLVMBuildICmp(em->b, LLVMIntSGE, index, limit, "");
+    return LLVMBuildSelect(em->b, negative, zero, LLVMBuildSelect(em->b, over, last, index, ""), "");
 }
 
 static V gather(Nx *x, int i)
 {
     const Ins *s = &x->n->ins[i];
     Em *em = x->em;
-    Dt dt = (Dt)s->dt, idt = (Dt)x->n->ins[s->in[0]].dt;
-    V at = place(x, i), index = x->val[s->in[0]];
+    Dt dt = (Dt)s->dt;
+    V at = place(x, i), index = checked_index(x, s, x->val[s->in[0]], (Dt)x->n->ins[s->in[0]].dt);
     if (em_width(index) == 1) {
-        V from = em_index(em, checked_index(x, s, index, idt), s->inum, at);
+        V from = em_index(em, index, s->inum, at);
         if (!x->vec[i])
             return em_load(em, dt, 1, x->ptr[s->operand], from);
         return em_load_strided(em, dt, x->lanes, x->valid, x->ptr[s->operand], from, s->stride[x->vecloop]);
     }
     V out = LLVMConstNull(em_type(em, dt, x->lanes));
     for (int k = 0; k < x->valid; k++) {
-        V from = em_index(em, checked_index(x, s, em_lane(em, index, k), idt), s->inum, at);
+        V from = em_index(em, em_lane(em, index, k), s->inum, at);
         from = em_index(em, em_int(em, k), s->stride[x->vecloop], from);
         V v = em_load(em, dt, 1, x->ptr[s->operand], from);
         out = LLVMBuildInsertElement(em->b, out, v, LLVMConstInt(em->i32, (unsigned)k, false), "");
@@ -265,7 +294,7 @@ static V pad(Nx *x, int i)
 static void compute(Nx *x, int i)
 {
     const Ins *s = &x->n->ins[i];
-    V in[4];
+    V in[5];
     switch (s->op) {
     case I_LOAD: x->val[i] = load(x, i); return;
     case OP_IOTA: x->val[i] = iota(x, i); return;
@@ -277,11 +306,32 @@ static void compute(Nx *x, int i)
     default:
         for (int k = 0; k < s->nin; k++)
             in[k] = splat_to(x, s->in[k], x->vec[i]);
+        if (s->op == OP_BITS) {
+            in[4] = em_load(x->em, I64, 1, x->ptr[s->operand], NULL);
+            in[4] = x->vec[i] ? em_splat(x->em, in[4], x->lanes) : in[4];
+        }
         x->val[i] = emit_elem(x->em, s, (Dt)x->n->ins[s->in[0]].dt, in);
     }
 }
 
-static bool computes(const Ins *s) { return s->op != I_STORE && !op_reduces(s->op); }
+static bool computes(const Nx *x, int i)
+{
+    return x->n->ins[i].op != I_STORE && !op_reduces(x->n->ins[i].op) && !x->fused[i];
+}
+
+static void find_fused(Nx *x)
+{
+    const Nest *n = x->n;
+    int *uses = NEWN(int, n->nins + 1);
+    for (int i = 0; i < n->nins; i++)
+        for (int k = 0; k < n->ins[i].nin; k++)
+            uses[n->ins[i].in[k]]++;
+    for (int i = 0; i < n->nins; i++) {
+        const Ins *s = &n->ins[i];
+        if (s->op == OP_SUM && dt_float((Dt)s->dt) && uses[s->in[0]] == 1 && n->ins[s->in[0]].op == OP_MUL && n->ins[s->in[0]].full)
+            x->fused[s->in[0]] = true;
+    }
+}
 
 /* ---- loops */
 
@@ -351,8 +401,19 @@ static void run(Nx *x, int loop, V lo, V hi, Body *body, int arg)
 static void compute_at(Nx *x, int depth, int pass)
 {
     for (int i = 0; i < x->n->nins; i++)
-        if (computes(&x->n->ins[i]) && x->depth[i] == depth && (pass < 0 || x->n->ins[i].pass == pass))
+        if (computes(x, i) && x->depth[i] == depth && (pass < 0 || x->n->ins[i].pass == pass))
             compute(x, i);
+}
+
+/* Where the last vector is short: `v` in the lanes that count, `other` in the rest. */
+static V in_use(Nx *x, V v, V other)
+{
+    V on[64];
+    if (!x->n->vec_inner || x->valid >= x->lanes)
+        return v;
+    for (int k = 0; k < x->lanes; k++)
+        on[k] = LLVMConstInt(x->em->i1, k < x->valid, false);
+    return LLVMBuildSelect(x->em->b, LLVMConstVector(on, (unsigned)x->lanes), v, other, "");
 }
 
 static void add_up(Nx *x, int i)
@@ -360,14 +421,14 @@ static void add_up(Nx *x, int i)
     const Ins *s = &x->n->ins[i];
     Em *em = x->em;
     bool lanes = x->n->vec_inner || x->vec[i];
-    V v = splat_to(x, s->in[0], lanes), start = emit_reduce_start(em, s->op, (Dt)s->dt, em_width(v));
-    if (x->n->vec_inner && x->valid < x->lanes) {
-        V on[64];
-        for (int k = 0; k < x->lanes; k++)
-            on[k] = LLVMConstInt(em->i1, k < x->valid, false);
-        v = LLVMBuildSelect(em->b, LLVMConstVector(on, (unsigned)x->lanes), v, start, "");
+    V so_far = em_get(em, x->acc[i]), next;
+    if (x->fused[s->in[0]]) {
+        const Ins *product = &x->n->ins[s->in[0]];
+        next = em_fma(em, splat_to(x, product->in[0], lanes), splat_to(x, product->in[1], lanes), so_far);
+    } else {
+        next = emit_reduce2(em, s->op, (Dt)s->dt, so_far, splat_to(x, s->in[0], lanes));
     }
-    em_set(em, x->acc[i], emit_reduce2(em, s->op, (Dt)s->dt, em_get(em, x->acc[i]), v));
+    em_set(em, x->acc[i], in_use(x, next, so_far));
 }
 
 static void inner(Nx *x, int depth)
@@ -437,25 +498,17 @@ static void outer(Nx *x, int depth)
         return;
     }
     compute_at(x, depth, -1);
-    bool shared = depth == x->split;
+    bool shared = depth == x->n->split;
     run(x, depth, shared ? x->lo : NULL, shared ? x->hi : NULL, outer, depth + 1);
 }
 
 /* ---- threads */
 
-/* Threads share the outermost loop, or the longest one if that is short. */
 static void share(Nx *x)
 {
     const Nest *n = x->n;
-    x->split = -1;
-    if (n->solo || !n->no)
-        return;
-    x->split = 0;
-    for (int l = 1; l < n->no && n->dim[0] < 16; l++)
-        if (n->dim[l] > n->dim[x->split])
-            x->split = l;
-    int64_t grain = x->split == x->vecloop && x->lanes > 1 ? GRAIN : 1;
-    em_range(x->em, n->dim[x->split], grain, x->tid, x->nthreads, &x->lo, &x->hi);
+    if (n->split >= 0)
+        em_range(x->em, n->dim[n->split], n->grain, x->tid, x->nthreads, &x->lo, &x->hi);
 }
 
 /* Slot s owns whole vectors (or items) of the first inner loop: units [s U / P, (s + 1) U / P). */
@@ -486,10 +539,12 @@ LLVMValueRef emit_nest(Em *em, const Nest *n, const char *name)
     x.acc = NEWN(V, n->nins + 1);
     x.depth = NEWN(int, n->nins + 1);
     x.vec = NEWN(bool, n->nins + 1);
+    x.fused = NEWN(bool, n->nins + 1);
     V fn = em_kernel(em, name, n->noperand, x.ptr, &x.tid, &x.nthreads);
     choose_lanes(&x);
     x.valid = x.lanes;
     find_depths(&x);
+    find_fused(&x);
     share(&x);
     if (n->slots > 1)
         run_slots(&x);

@@ -2,6 +2,7 @@
    the graph. A relative name is looked for beside the source file that names it, then in the current folder. */
 #include "graph.h"
 #include "../runtime/tensorfile.h"
+#include <float.h>
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,12 +22,15 @@ static Type stored_type(Dt dt)
     return type[dt];
 }
 
-/* A number that `want` cannot hold, or -1. */
+/* A number that `want` cannot hold, or -1; inf and nan are numbers of the file's own. */
 static int64_t first_unfit(const TensorFile *t, Dt want)
 {
     static const struct { double lo, hi; } range[NDT] = {
         [I32] = { INT32_MIN, INT32_MAX }, [I64] = { -9007199254740992.0, 9007199254740992.0 }, [U32] = { 0, UINT32_MAX }, [U8] = { 0, 255 }, [BOOL] = { 0, 1 },
     };
+    for (int64_t i = 0; i < t->count && want == F32; i++)
+        if (isfinite(t->value[i]) && fabs(t->value[i]) > FLT_MAX)
+            return i;
     for (int64_t i = 0; i < t->count && !dt_float(want); i++)
         if (!(t->value[i] >= range[want].lo && t->value[i] <= range[want].hi && t->value[i] == floor(t->value[i])))
             return i;
@@ -49,7 +53,7 @@ static Node *as_constant(const TensorFile *t, const char *path, Dt want, Loc at)
     }
     int64_t bad = first_unfit(t, want);
     if (bad >= 0) {
-        error_at(at, "%s: number %lld is %g, which is no %s", path, (long long)bad, t->value[bad], dt_name(want));
+        error_at(at, "%s: number %lld is %g, which does not fit into %s", path, (long long)bad, t->value[bad], dt_name(want));
         return NULL;
     }
     void *bytes = arena_alloc((size_t)t->count * (size_t)dt_size(want));

@@ -418,7 +418,8 @@ int region_close2(int nr, Node *const *res0, Node *const *res1, int ncut, Node *
 {
     int nres = res1 ? 2 * nr : nr;
     Node **all = NEWN(Node *, nres + 1), **outer;
-    memcpy(all, res0, sizeof *all * (size_t)nr);
+    if (nr)
+        memcpy(all, res0, sizeof *all * (size_t)nr);
     if (res1)
         memcpy(all + nr, res1, sizeof *all * (size_t)nr);
     int extra = free_formals(nres, all, ncut, cut, &outer), np = ncut + extra;

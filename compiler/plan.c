@@ -47,7 +47,7 @@ static void mark_stored(Rplan *rp)
         }
     }
     for (int i = 0; i < rp->region->nr; i++) {
-        Val *x = plan_view(rp, rp->region->result[i]).val;
+        Val *x = rp->rview[i].val;
         if (x->group)
             x->stored = true;
     }
@@ -82,7 +82,7 @@ static bool reads_in_step(const Group *g, const Val *x, const Val *user, int k)
     group_axis_map(g, x, ax);
     group_axis_map(g, user, au);
     for (int i = 0, o = 0; i < x->rank; i++) {
-        if (op_reduces(x->op) && x->node->a.axes >> i & 1)
+        if (op_reduces(x->op) && x->axes >> i & 1)
             continue;
         if (ax[i] >= 0)
             want[ax[i]] = s[o];
@@ -123,7 +123,7 @@ static bool struct_in_step(const Group *g, const Val *x, const Val *user, int k)
 static bool in_place(Rplan *rp, Val *x, const Buf *b, int result)
 {
     for (int j = 0; j < rp->region->nr; j++) {
-        View w = plan_view(rp, rp->region->result[j]);
+        View w = rp->rview[j];
         if (is_leaf_of(w.val, b) && j != result)
             return false;
     }
@@ -146,19 +146,14 @@ static bool in_place(Rplan *rp, Val *x, const Buf *b, int result)
 
 static int64_t val_bytes(const Val *v)
 {
-    int32_t dim[MAXDIM];
-    int64_t n = dt_size(v->dt);
-    int rank = val_layout(v, dim);
-    for (int i = 0; i < rank; i++)
-        n *= dim[i];
-    return n;
+    return val_size(v) * dt_size((Dt)v->dt);
 }
 
 static void place_result(Rplan *rp, int i)
 {
     Node *n = rp->region->result[i];
     Buf *b = rp->result[i];
-    View w = plan_view(rp, n);
+    View w = rp->rview[i];
     if (!w.val->group && same_place(&w, n, b))
         return;
     bool all = view_dense(&w, n->rank, n->dim) && w.val->group && val_bytes(w.val) == b->bytes;
@@ -213,6 +208,7 @@ Seq *plan_region(Plan *plan, EntryPlan *ep, Region *r, View *formal, Buf **resul
     rp->seq->block = NEW(Buf);
     rp->seq->block->space = SP_BLOCK;
     plan_values(rp);
+    plan_results_as_vals(rp);
     plan_groups(rp);
     mark_stored(rp);
     plan_again(rp);

@@ -35,11 +35,11 @@ typedef struct {
     bool full;                   /* inside the passes' loops */
     int pass;
     int in[4], nin;
-    int operand;                 /* LOAD STORE GATHER PAD: which pointer */
+    int operand;                 /* LOAD STORE GATHER PAD: which pointer; BITS: that to its site */
     int64_t *stride;             /* per loop: LOAD STORE GATHER PAD (of the element), IOTA (of the value) */
     double num; int64_t inum;    /* CONST; IOTA: value at 0; GATHER: stride of the gathered axis */
     int64_t limit;               /* GATHER: size of the gathered axis; BITS: which word */
-    uint64_t site;               /* GATHER, BITS */
+    uint64_t site;               /* GATHER */
     const struct PadAxis *pad; int npad;
 } Ins;
 typedef struct PadAxis { int loop; int64_t start, step, n, stride; } PadAxis;   /* inside: loop = start + step * (0..n-1), which counts elements of the operand */
@@ -52,6 +52,8 @@ typedef struct {
     int nins; Ins *ins;
     int noperand;
     bool solo;                   /* so small that thread 0 does it all */
+    int split;                   /* the loop that threads share, -1: none; cuts fall on multiples of grain */
+    int64_t grain;
 } Nest;
 
 typedef enum { KN_NEST, KN_CONTRACT, KN_JOIN, KN_SCATTER, KN_FOLD, KN_CUMSUM, KN_ARGSORT, KN_ARGMAX } KernelKind;
@@ -80,11 +82,13 @@ typedef struct {
     LLVMValueRef fn; Em *em;     /* emission */
 } Kernel;
 
-typedef struct { Buf *buf; int64_t offset; bool read, write; } Arg;     /* offset in bytes */
+/* slices > 0: what the threads touch lies apart, thread t has its share of so many slices of so many bytes each. Where two
+   steps agree in this, each thread meets what it wrote itself, and no barrier is needed between them. */
+typedef struct { Buf *buf; int64_t offset; bool read, write; int64_t slices, bytes; } Arg;     /* offset in bytes */
 
 typedef enum { STEP_KERNEL, STEP_IF, STEP_FOR } StepKind;
 typedef struct Step Step;
-typedef struct Seq { VEC(Step *) step; Buf *block; } Seq;
+typedef struct Seq { VEC(Step *) step; Buf *block; bool meet; } Seq;     /* meet: as a loop's body, it needs a barrier between turns */
 struct Step {
     StepKind kind;
     bool solo;                   /* thread 0 alone */
@@ -110,6 +114,7 @@ typedef struct Plan {
     const Target *target;
     VEC(Kernel *) kernel;
     VEC(EntryPlan *) entry;
+    VEC(Buf *) site;             /* keys of draws, as constant data: kernels that differ in them only are equal */
 } Plan;
 
 /* plan.c */
@@ -128,12 +133,16 @@ struct Val {
     Node *node;                  /* attributes */
     int rank; int32_t dim[MAXDIM];        /* the axes it is computed over (its operand's for COPY, RESHAPE) */
     int nin; View *in;           /* on its own axes (reductions: on the operand's axes; CONTRACT and the moves: on each operand's) */
+    uint32_t axes;               /* reductions: which of its axes are summed */
     int64_t gstride; int32_t glimit;      /* GATHER: stride and size of the gathered axis */
     Group *group;                /* NULL: a leaf */
     Buf *buf; int64_t base;      /* where it is (leaf), or where it is stored; first element */
     bool stored, pure;           /* pure: CONST or IOTA */
+    bool row;                    /* kept for later passes in the thread's scratch: the inner axes only */
+    int64_t row_at;              /* its place there */
     int pass; bool full;         /* in its group: the pass that computes it, or (not full) that it comes before */
     int cost, ins_pass, ins;     /* building the nest */
+    uint64_t hash;               /* what it computes, not from where */
     Val *again;                  /* which val this one repeats */
     Buf *slots;                  /* where the parts of a sum in slots lie */
     int id;
@@ -164,7 +173,7 @@ typedef struct Rplan {
     VEC(Val *) val;
     int words;                   /* of a deps set */
     View *formal;
-    Buf **result;                /* where results go */
+    Buf **result; View *rview;   /* where results go, and what they are */
     VEC(struct Final { View from; Node *node; Buf *to; Buf *via; }) final;      /* results that are copied when all is done */
     VEC(Buf *) buf;              /* to be placed in the block */
     Seq *seq;
@@ -175,8 +184,10 @@ void plan_values(Rplan *rp);                          /* plan_view.c: every node
 View plan_view(Rplan *rp, Node *n);
 View val_view(Val *v);                                /* the whole of it, on the axes of its layout */
 Val *val_new(Rplan *rp, Op op, Dt dt, Node *node, int rank, const int32_t *dim, int nin);
+void plan_results_as_vals(Rplan *rp);                 /* every result is a val of its own, in order, or lies where it should already */
 Val *val_copy(Rplan *rp, View from, Dt dt, int rank, const int32_t *dim);      /* a dense copy */
 int  val_layout(const Val *v, int32_t *dim);          /* the axes of what it leaves: its own, less those a reduction sums */
+int64_t val_size(const Val *v);                       /* elements of its layout */
 void dense_strides(int rank, const int32_t *dim, int64_t *stride);
 bool view_dense(const View *v, int rank, const int32_t *dim);     /* offset 0 and row-major */
 bool op_reduces(int op);
@@ -193,7 +204,8 @@ Step *copy_step(Rplan *rp, Dt dt, int rank, const int32_t *dim, const View *from
 Step *contract_step(Rplan *rp, Group *g);             /* plan_move.c: products and the irregular kernels */
 Step *move_step(Rplan *rp, Group *g);
 Step *join_step(Rplan *rp, const Val *v);
-Step *kernel_step(Rplan *rp, Kernel *k, int narg, const Arg *arg);             /* plan_step.c */
+Buf  *scratch_buf(Rplan *rp, int64_t bytes);          /* plan_step.c: the thread's scratch, at least so large */
+Step *kernel_step(Rplan *rp, Kernel *k, int narg, const Arg *arg);             
 Arg   view_arg(const View *v, Dt dt);
 void  plan_steps(Rplan *rp);                          /* levels, steps in order, places in the block, barriers */
 Buf  *buf_new(Rplan *rp, int64_t bytes);              /* in the region's block */

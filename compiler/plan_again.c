@@ -26,7 +26,7 @@ static void find_uses(Again *a)
                 PUSH(a->uses[x->id], u);
         }
     for (int i = 0; i < rp->region->nr; i++) {
-        Val *x = plan_view(rp, rp->region->result[i]).val;
+        Val *x = rp->rview[i].val;
         if (x->group)
             a->result[x->id] = true;
     }

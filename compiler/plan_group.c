@@ -50,7 +50,7 @@ static int squeeze(const Val *v, int32_t *dim, uint32_t *inner)
     *inner = 0;
     for (int i = 0; i < v->rank; i++)
         if (v->dim[i] != 1) {
-            if (op_reduces(v->op) && v->node->a.axes >> i & 1)
+            if (op_reduces(v->op) && v->axes >> i & 1)
                 *inner |= 1u << rank;
             dim[rank++] = v->dim[i];
         }
@@ -98,7 +98,7 @@ static void layout_on_axes(const Group *g, const Val *v, int64_t *stride, bool *
     *full = group_axis_map(g, v, axis_of) && !op_reduces(v->op);
     memset(stride, 0, sizeof *stride * MAXDIM);
     for (int i = 0, o = 0; i < v->rank; i++) {
-        if (op_reduces(v->op) && v->node->a.axes >> i & 1)
+        if (op_reduces(v->op) && v->axes >> i & 1)
             continue;
         if (axis_of[i] >= 0)
             stride[axis_of[i]] = s[o];
@@ -229,6 +229,19 @@ static void join(Rplan *rp, Group *g, Val *v)
             group_after(rp, g, v->in[k].val->group);
 }
 
+/* A copy of a leaf stands best where the leaf is read anyway. */
+static Group *fellow_reader(Rplan *rp, const Val *v)
+{
+    const Val *x = v->in[0].val;
+    for (int i = rp->val.n - 1; i >= 0 && !x->pure; i--) {
+        const Val *u = rp->val.at[i];
+        for (int k = 0; k < u->nin; k++)
+            if (u->in[k].val == x && u->group && in_registers(u, k) && may_join(u->group, v))
+                return u->group;
+    }
+    return NULL;
+}
+
 static Group *candidate(Rplan *rp, const Val *v)
 {
     Group *best = NULL;
@@ -238,7 +251,7 @@ static Group *candidate(Rplan *rp, const Val *v)
             best = g;
     }
     if (best || v->rank)
-        return best;
+        return best || v->op != I_COPY ? best : fellow_reader(rp, v);
     for (int i = rp->group.n - 1; i >= 0 && i >= rp->group.n - 16; i--)         /* scalars: any recent group of scalars */
         if (rp->group.at[i]->rank == 0 && may_join(rp->group.at[i], v))
             return rp->group.at[i];
@@ -288,7 +301,7 @@ static bool may_merge(Group *g, Group *h)
         return false;
     if (g->val.n + h->val.n > MAX_MEMBERS || !group_depends(h, g))
         return false;
-    return group_size(g, 0) < SLOT_SIZE || g->inner == h->inner;
+    return group_size(g, 0) < SLOT_SIZE || g->inner == h->inner || group_size(g, g->inner | h->inner) >= SLOTS;
 }
 
 static bool merged_is_sound(Rplan *rp, Group *g, Group *h)

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { SORT_BYTES = 32 };      /* of scratch for each element of a line (nlrt_argsort) */
+
 /* ---- products: labels fall into batch (a, b, c), m (a, c), n (b, c) and k (the rest) */
 
 static int find_label(const int8_t *labels, int rank, int label)
@@ -139,11 +141,8 @@ Step *contract_step(Rplan *rp, Group *g)
     k->noperand = 4;
     k->key = contract_key(s);
     rp->entry->work += extent(s->batch, s->nbatch) * extent(s->m, s->nm) * extent(s->n, s->nn) * extent(s->k, s->nk);
-    if (k->scratch > rp->entry->scratch)
-        rp->entry->scratch = k->scratch;
-    static Buf scratch = { .space = SP_SCRATCH };
     View c = { .val = v };
-    Arg arg[4] = { view_arg(&v->in[swapped], v->dt), view_arg(&v->in[!swapped], v->dt), view_arg(&c, v->dt), { &scratch, 0, false, false } };
+    Arg arg[4] = { view_arg(&v->in[swapped], v->dt), view_arg(&v->in[!swapped], v->dt), view_arg(&c, v->dt), { scratch_buf(rp, k->scratch), 0, false, false, 0, 0 } };
     arg[2].read = false;
     arg[2].write = true;
     return kernel_step(rp, k, 4, arg);
@@ -161,7 +160,7 @@ Step *join_step(Rplan *rp, const Val *v)
     k->noperand = 2;
     k->solo = true;
     k->key = arena_printf("join %d %d %d", k->slots, k->join, k->dt);
-    Arg arg[2] = { { v->slots, 0, true, false }, { v->buf, v->base * dt_size(v->dt), false, true } };
+    Arg arg[2] = { { v->slots, 0, true, false, 0, 0 }, { v->buf, v->base * dt_size(v->dt), false, true, 0, 0 } };
     return kernel_step(rp, k, 2, arg);
 }
 
@@ -206,7 +205,7 @@ Step *move_step(Rplan *rp, Group *g)
     }
     m->n = m->rank ? m->dim[m->axis < m->rank ? m->axis : 0] : 1;
     View out = { .val = v };
-    Arg arg[3] = { view_arg(&v->in[0], m->dt) };
+    Arg arg[4] = { view_arg(&v->in[0], m->dt) };
     int na = 1;
     if (v->op == OP_SCATTER) {
         m->nb = n->a.axis;
@@ -220,6 +219,8 @@ Step *move_step(Rplan *rp, Group *g)
     arg[na] = view_arg(&out, v->dt);
     arg[na].read = false;
     arg[na++].write = true;
+    if (v->op == OP_ARGSORT)
+        arg[na++] = (Arg){ scratch_buf(rp, SORT_BYTES * m->n), 0, false, false, 0, 0 };
     m->solo = k->solo = 4 * n_size(n->in[0]) < plan_solo_work;
     k->noperand = na;
     k->key = move_key(m);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHEAP = 8 };
+enum { CHEAP = 8, ROW_BYTES = 64 << 10, ALIGN = 64, MIN_ITEMS = 16, VECTORS = 64 };
 
 typedef struct {
     Rplan *rp;
@@ -16,7 +16,8 @@ typedef struct {
     VEC(Ins) ins;
     VEC(Arg) arg;
     int loop_of[MAXDIM];         /* axis of F -> loop */
-    int64_t work;
+    int64_t lead;                /* size of the first outer axis */
+    int64_t work, scratch;       /* scratch: bytes given to rows so far */
 } Builder;
 
 /* ---- passes */
@@ -35,6 +36,16 @@ static int op_cost(int op)
     case OP_DIV: case OP_SQRT: case OP_IDIV: case OP_MOD: return 3;
     default: return 1;
     }
+}
+
+/* For later passes: a row in the thread's scratch, if rows are short and vectors run along them; else all of it. */
+static void keep(const Group *g, Val *x)
+{
+    int64_t row = dt_size((Dt)x->dt);
+    for (int i = 0; i < g->rank; i++)
+        row *= g->inner >> i & 1 ? g->dim[i] : 1;
+    x->row = g->inner >> (g->rank - 1) & 1 && row <= ROW_BYTES;
+    x->stored = !x->row;
 }
 
 static void plan_pass(Group *g)
@@ -62,8 +73,8 @@ static void plan_pass(Group *g)
         Val *v = g->val.at[i];
         for (int k = 0; k < v->nin; k++) {
             Val *x = v->in[k].val;
-            if (x->group == g && x->full && x->pass < v->pass && x->cost > CHEAP)
-                x->stored = true;
+            if (x->group == g && x->full && x->pass < v->pass && x->cost > CHEAP && !x->stored)
+                keep(g, x);
         }
     }
 }
@@ -88,7 +99,7 @@ static int operand(Builder *b, Buf *buf, int64_t offset, bool write)
                 b->arg.at[i].read = true;
             return i;
         }
-    Arg a = { buf, offset, !write, write };
+    Arg a = { buf, offset, !write, write, 0, 0 };
     PUSH(b->arg, a);
     return b->arg.n - 1;
 }
@@ -163,7 +174,71 @@ static void set_pads(Builder *b, const Val *v, const int *axis_of, Ins *ins)
     ins->pad = pad;
 }
 
+/* ---- equal kernels should look equal: operands that may change places are put in an order that no node's number decides */
+
+static uint64_t mix(uint64_t h, uint64_t x)
+{
+    h = (h ^ x) * 0x9e3779b97f4a7c15ull;
+    return h ^ h >> 29;
+}
+
+static uint64_t hash_operand(const Group *g, const Val *v, int k)
+{
+    const View *w = &v->in[k];
+    if (w->val->group == g)
+        return w->val->hash;
+    uint64_t h = mix(w->val->dt, w->val->pure ? w->val->op : I_LOAD), bits;
+    if (w->val->pure && w->val->op == OP_CONST) {
+        memcpy(&bits, &w->val->node->a.num, sizeof bits);
+        return mix(mix(h, bits), (uint64_t)w->val->node->a.inum);
+    }
+    for (int i = 0; i < v->rank; i++)
+        h = mix(h, (uint64_t)w->stride[i]);
+    return h;
+}
+
+static bool commutes(int op)
+{
+    return op == OP_ADD || op == OP_MUL || op == OP_EQ || op == OP_AND || op == OP_OR;
+}
+
+static void hash_vals(const Group *g)
+{
+    for (int i = 0; i < g->val.n; i++) {
+        Val *v = g->val.at[i];
+        uint64_t h = mix(v->op, v->dt);
+        for (int k = 0; k < v->nin; k++) {
+            uint64_t x = hash_operand(g, v, k);
+            h = commutes(v->op) ? h + mix(1, x) : mix(h, x);
+        }
+        v->hash = h;
+    }
+}
+
+static bool swapped(const Builder *b, const Val *v)
+{
+    return commutes(v->op) && hash_operand(b->g, v, 1) < hash_operand(b->g, v, 0);
+}
+
 static int need(Builder *b, Val *v, int p);
+
+/* Loads (from < 0) or stores v's row in scratch. */
+static int put_row(Builder *b, Val *v, int p, int from)
+{
+    Ins ins = { .op = from < 0 ? I_LOAD : I_STORE, .dt = v->dt, .full = true, .pass = p, .stride = NEWN(int64_t, MAXDIM) };
+    int64_t s = 1;
+    for (int l = b->nest.no + b->nest.ni - 1; l >= b->nest.no; l--) {
+        ins.stride[l] = s;
+        s *= b->nest.dim[l];
+    }
+    if (from >= 0) {
+        v->row_at = b->scratch;
+        b->scratch += (s * dt_size((Dt)v->dt) + ALIGN - 1) / ALIGN * ALIGN;
+        ins.in[ins.nin++] = from;
+    }
+    ins.operand = operand(b, scratch_buf(b->rp, b->scratch), v->row_at, from >= 0);
+    return put(b, &ins);
+}
 
 static int need_operand(Builder *b, Val *v, int k, const int *axis_of, int p)
 {
@@ -183,6 +258,21 @@ static void set_table(Builder *b, Val *v, const int *axis_of, Ins *ins)
         set_pads(b, v, axis_of, ins);
 }
 
+static Buf *site_buf(Plan *plan, uint64_t site)
+{
+    for (int i = 0; i < plan->site.n; i++)
+        if (!memcmp(plan->site.at[i]->data->a.data, &site, sizeof site))
+            return plan->site.at[i];
+    uint64_t *bytes = NEW(uint64_t);
+    *bytes = site;
+    Buf *b = NEW(Buf);
+    b->space = SP_DATA;
+    b->bytes = sizeof site;
+    b->data = n_data(I64, 0, NULL, bytes);
+    PUSH(plan->site, b);
+    return b;
+}
+
 /* The instruction that has v's value: an outer val once, a full one in each pass that asks. */
 static int need(Builder *b, Val *v, int p)
 {
@@ -198,22 +288,30 @@ static int need(Builder *b, Val *v, int p)
         v->ins_pass = p;
         return v->ins;
     }
+    if (v->row && p > v->pass) {
+        v->ins = put_row(b, v, p, -1);
+        v->ins_pass = p;
+        return v->ins;
+    }
     if (!v->full)
         p = v->pass;
     Ins ins = { .op = v->op, .dt = v->dt, .operand = -1, .full = v->full, .pass = p };
+    bool swap = swapped(b, v);
     for (int k = 0; k < v->nin; k++)
         if (!((v->op == OP_GATHER && k == 0) || v->op == OP_PAD))
-            ins.in[ins.nin++] = need_operand(b, v, k, axis_of, p);
+            ins.in[ins.nin++] = need_operand(b, v, swap ? 1 - k : k, axis_of, p);
     if (v->op == OP_GATHER || v->op == OP_PAD)
         set_table(b, v, axis_of, &ins);
     if (v->op == OP_GATHER) {
         ins.inum = v->gstride;
         ins.limit = v->glimit;
     }
-    if (v->op == OP_GATHER || v->op == OP_BITS)
+    if (v->op == OP_GATHER)
         ins.site = v->node->a.site;
-    if (v->op == OP_BITS)
+    if (v->op == OP_BITS) {
         ins.limit = v->node->a.k & 3;
+        ins.operand = operand(b, site_buf(b->rp->plan, v->node->a.site), 0, false);
+    }
     if (v->op == I_COPY)
         v->ins = ins.in[0];
     else
@@ -231,7 +329,7 @@ static void put_store(Builder *b, Val *v, int from)
     group_axis_map(b->g, v, axis_of);
     dense_strides(rank, dim, s);
     for (int i = 0, o = 0; i < v->rank; i++)
-        if (!op_reduces(v->op) || !(v->node->a.axes >> i & 1))
+        if (!op_reduces(v->op) || !(v->axes >> i & 1))
             on_axes[i] = s[o++];
     Ins ins = { .op = I_STORE, .dt = v->dt, .full = v->full, .nin = 1, .in = { from }, .stride = NEWN(int64_t, MAXDIM) };
     ins.pass = v->full ? v->pass : b->nest.npass;
@@ -258,6 +356,7 @@ static void loops_of(Builder *b, int rank, const int32_t *dim, uint32_t inner)
                 else
                     n->no++;
             }
+    b->lead = n->no ? n->dim[0] : 1;
     n->vec_inner = inner && inner >> (rank - 1) & 1;
 }
 
@@ -311,13 +410,60 @@ static int64_t nest_size(const Nest *n)
     return size;
 }
 
+/* Threads share the outermost loop, or the longest one if that is short. Cuts fall between the items of the first axis if it is
+   long enough, so that kernels over the same items give each thread the same ones. */
+static void choose_split(Builder *b)
+{
+    Nest *n = &b->nest;
+    n->split = n->solo || !n->no ? -1 : 0;
+    n->grain = 1;
+    if (n->split < 0)
+        return;
+    for (int l = 1; l < n->no && n->dim[0] < MIN_ITEMS; l++)
+        if (n->dim[l] > n->dim[n->split])
+            n->split = l;
+    if (n->split == 0 && b->lead >= MIN_ITEMS)
+        n->grain = n->dim[0] / b->lead;
+    if (n->split == n->no - 1 && !n->vec_inner && n->grain % VECTORS)
+        n->grain = VECTORS;
+}
+
+/* Do threads touch disjoint parts of operand o? */
+static void find_slices(Builder *b, int o)
+{
+    const Nest *n = &b->nest;
+    int64_t step = 0, span = 1, size = 1;
+    if (n->split != 0)
+        return;
+    for (int i = 0; i < b->ins.n; i++) {
+        const Ins *x = &b->ins.at[i];
+        if (x->operand != o)
+            continue;
+        if ((x->op != I_LOAD && x->op != I_STORE) || !x->stride || (step && x->stride[0] != step) || x->stride[0] <= 0)
+            return;
+        step = x->stride[0];
+        size = dt_size((Dt)x->dt);
+        int64_t width = 1;
+        for (int l = 0; l < n->no + n->ni; l++) {
+            if (x->stride[l] < 0)
+                return;
+            width += x->stride[l] * ((l ? n->dim[l] : n->grain) - 1);
+        }
+        span = width > span ? width : span;
+    }
+    if (!step || span > step * n->grain)
+        return;
+    b->arg.at[o].slices = (n->dim[0] + n->grain - 1) / n->grain;
+    b->arg.at[o].bytes = step * n->grain * size;
+}
+
 /* An operand of gather's messages: the status of the thread. */
 static void add_status(Builder *b)
 {
     static Buf status = { .space = SP_STATUS };
     for (int i = 0; i < b->ins.n; i++)
         if (b->ins.at[i].op == OP_GATHER) {
-            Arg a = { &status, 0, false, false };
+            Arg a = { &status, 0, false, false, 0, 0 };
             PUSH(b->arg, a);
             return;
         }
@@ -328,7 +474,7 @@ static const char *nest_key(const Nest *n)
     char *s;
     size_t size;
     FILE *f = open_memstream(&s, &size);
-    fprintf(f, "nest %d %d %d %d %d %d:", n->no, n->ni, n->vec_inner, n->npass, n->slots, n->solo);
+    fprintf(f, "nest %d %d %d %d %d %d %d %lld:", n->no, n->ni, n->vec_inner, n->npass, n->slots, n->solo, n->split, (long long)n->grain);
     for (int i = 0; i < n->no + n->ni; i++)
         fprintf(f, " %lld", (long long)n->dim[i]);
     for (int i = 0; i < n->nins; i++) {
@@ -360,6 +506,9 @@ static Step *finish(Builder *b)
     int64_t work = nest_size(n) * b->work;
     n->solo = work < plan_solo_work || (n->no == 0 && n->slots <= 1);
     b->rp->entry->work += work / 2;
+    choose_split(b);
+    for (int o = 0; o < b->arg.n; o++)
+        find_slices(b, o);
     Kernel *k = NEW(Kernel);
     k->kind = KN_NEST;
     k->nest = *n;
@@ -373,6 +522,7 @@ Step *nest_step(Rplan *rp, Group *g)
 {
     Builder b = { .rp = rp, .g = g };
     loops_of(&b, g->rank, g->dim, g->inner);
+    hash_vals(g);
     b.nest.npass = g->npass;
     b.nest.slots = g->slots > 1 ? g->slots : 1;
     for (int i = 0; i < g->val.n; i++)
@@ -382,6 +532,8 @@ Step *nest_step(Rplan *rp, Group *g)
             Val *v = g->val.at[i];
             if (v->stored && v->full && v->pass == p)
                 put_store(&b, v, need(&b, v, p));
+            else if (v->row && v->pass == p)
+                put_row(&b, v, p, need(&b, v, p));
             else if (!v->full && v->pass == p && (v->stored || op_reduces(v->op)))
                 need(&b, v, p);
         }

@@ -29,7 +29,7 @@ static void print_buf(const Buf *b, int64_t offset, FILE *to)
         fprintf(to, ")+%lldt", (long long)b->step);
         return;
     case SP_INDEX: fprintf(to, "t"); return;
-    case SP_SCRATCH: fprintf(to, "scratch"); return;
+    case SP_SCRATCH: fprintf(to, "scratch+%lld", (long long)offset); return;
     case SP_STATUS: fprintf(to, "status"); return;
     }
 }
@@ -58,7 +58,8 @@ static void print_step(const Plan *p, const Step *s, int depth, FILE *to)
         return;
     }
     if (s->kind == STEP_FOR) {
-        fprintf(to, "%s for t < %lld%s\n", s->solo ? "solo" : "all ", (long long)s->trip, s->reverse ? ", from the last" : "");
+        fprintf(to, "%s for t < %lld%s%s\n", s->solo ? "solo" : "all ", (long long)s->trip, s->reverse ? ", from the last" : "",
+                s->body[0]->meet && !s->solo ? ", barrier after each" : "");
         print_seq(p, s->body[0], depth + 1, to);
         return;
     }

@@ -22,6 +22,14 @@ Buf *buf_new(Rplan *rp, int64_t bytes)
     return b;
 }
 
+Buf *scratch_buf(Rplan *rp, int64_t bytes)
+{
+    static Buf scratch = { .space = SP_SCRATCH };
+    if (bytes > rp->entry->scratch)
+        rp->entry->scratch = bytes;
+    return &scratch;
+}
+
 /* ---- steps */
 
 static Kernel *kernel_intern(Plan *plan, Kernel *k)
@@ -36,7 +44,7 @@ static Kernel *kernel_intern(Plan *plan, Kernel *k)
 
 Arg view_arg(const View *v, Dt dt)
 {
-    return (Arg){ v->val->buf, (v->off + v->val->base) * dt_size(dt), true, false };
+    return (Arg){ v->val->buf, (v->off + v->val->base) * dt_size(dt), true, false, 0, 0 };
 }
 
 Step *kernel_step(Rplan *rp, Kernel *k, int narg, const Arg *arg)
@@ -94,6 +102,8 @@ static void touch(Args *all, const Arg *a)
 {
     for (int i = 0; i < all->n; i++)
         if (all->at[i].buf == a->buf) {
+            bool same = all->at[i].offset == a->offset && all->at[i].slices == a->slices && all->at[i].bytes == a->bytes;
+            all->at[i].slices = same ? a->slices : 0;
             all->at[i].read |= a->read;
             all->at[i].write |= a->write;
             return;
@@ -107,8 +117,10 @@ static void touched(Args *all, const Seq *body)
         const Step *s = body->step.at[i];
         for (int k = 0; k < s->narg; k++) {
             Arg a = s->arg[k];
-            a.buf = (Buf *)whole(a.buf);
-            a.offset = 0;
+            if (whole(a.buf) != a.buf) {
+                a.buf = (Buf *)whole(a.buf);
+                a.offset = a.slices = 0;
+            }
             if (!inside_block(a.buf, body->block) && a.buf->space != SP_INDEX && (a.read || a.write))
                 touch(all, &a);
         }
@@ -133,7 +145,7 @@ static void struct_step(Rplan *rp, Group *g)
     }
     for (int side = 0; side < 2; side++)
         touched(&all, s->body[side]);
-    Arg block = { s->body[0]->block, 0, true, true };        /* the place of the values inside, too, may have been another's */
+    Arg block = { s->body[0]->block, 0, true, true, 0, 0 };        /* the place of the values inside, too, may have been another's */
     PUSH(all, block);
     s->arg = all.at;
     s->narg = all.n;
@@ -325,6 +337,7 @@ static void place_buffers(Rplan *rp)
     int64_t end = 0;
     for (int i = 0; i < n; i++) {
         order[i]->offset = best_place(order[i], order, i, near);
+        order[i]->placed = true;
         if (order[i]->offset + order[i]->bytes > end)
             end = order[i]->offset + order[i]->bytes;
     }
@@ -344,13 +357,29 @@ static bool overlap(const Buf *a, const Buf *b)
         return false;
     if (a->space == SP_IN || a->space == SP_OUT)
         return a->index == b->index;
+    if (a->space == SP_BLOCK && !(a->placed && b->placed))
+        return false;            /* of a block around this region: what lives there while the region runs lies apart */
     return a->in == b->in && a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;
 }
 
-typedef struct { const Buf *buf; bool read, write, solo; const void *apart; } Pending;
+typedef struct { Arg arg; bool solo; const void *apart; } Pending;
 typedef VEC(Pending) PendingList;
 
-static bool conflicts(const PendingList *p, const Step *s)
+static bool same_slices(const Arg *a, const Arg *b)
+{
+    return a->slices && a->buf == b->buf && a->offset == b->offset && a->slices == b->slices && a->bytes == b->bytes;
+}
+
+/* In different turns of a loop: parts that move with it are others. */
+static bool moves_on(const Arg *a, const Arg *b)
+{
+    const Buf *x = a->buf, *y = b->buf;
+    int64_t step = x->step < 0 ? -x->step : x->step;
+    return x->space == SP_ITEM && y->space == SP_ITEM && x->in == y->in && x->loop == y->loop && x->offset == y->offset &&
+           x->step == y->step && x->bytes <= step && y->bytes <= step;
+}
+
+static bool conflicts(const PendingList *p, const Step *s, bool next_turn)
 {
     for (int i = 0; i < p->n; i++) {
         const Pending *x = &p->at[i];
@@ -358,27 +387,36 @@ static bool conflicts(const PendingList *p, const Step *s)
             continue;
         for (int k = 0; k < s->narg; k++) {
             const Arg *a = &s->arg[k];
-            if (((a->write && (x->read || x->write)) || (a->read && x->write)) && overlap(a->buf, x->buf))
+            bool meet = (a->write && (x->arg.read || x->arg.write)) || (a->read && x->arg.write);
+            if (meet && overlap(a->buf, x->arg.buf) && !same_slices(a, &x->arg) && !(next_turn && moves_on(a, &x->arg)))
                 return true;
         }
     }
     return false;
 }
 
-static void set_barriers(Seq *seq)
+static void set_barriers(const Seq *seq, PendingList *p)
 {
-    PendingList p = { 0 };
     for (int i = 0; i < seq->step.n; i++) {
         Step *s = seq->step.at[i];
-        s->barrier = conflicts(&p, s);
+        s->barrier = conflicts(p, s, false);
         if (s->barrier)
-            p.n = 0;
+            p->n = 0;
         for (int k = 0; k < s->narg; k++) {
-            Pending x = { s->arg[k].buf, s->arg[k].read, s->arg[k].write, s->solo, s->apart };
-            if (x.read || x.write)
-                PUSH(p, x);
+            Pending x = { s->arg[k], s->solo, s->apart };
+            if (x.arg.read || x.arg.write)
+                PUSH(*p, x);
         }
     }
+}
+
+/* Must the threads meet between two turns? What is pending at the end meets the steps before the first barrier inside. */
+static bool turns_conflict(const Seq *body, const PendingList *p)
+{
+    for (int i = 0; i < body->step.n && !body->step.at[i]->barrier; i++)
+        if (conflicts(p, body->step.at[i], true))
+            return true;
+    return false;
 }
 
 void plan_steps(Rplan *rp)
@@ -390,5 +428,7 @@ void plan_steps(Rplan *rp)
     final_steps(rp);
     lifetimes(rp);
     place_buffers(rp);
-    set_barriers(rp->seq);
+    PendingList pending = { 0 };
+    set_barriers(rp->seq, &pending);
+    rp->seq->meet = turns_conflict(rp->seq, &pending);
 }

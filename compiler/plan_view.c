@@ -58,7 +58,7 @@ int val_layout(const Val *v, int32_t *dim)
 {
     int rank = 0;
     for (int i = 0; i < v->rank; i++)
-        if (!op_reduces(v->op) || !(v->node->a.axes >> i & 1))
+        if (!op_reduces(v->op) || !(v->axes >> i & 1))
             dim[rank++] = v->dim[i];
     return rank;
 }
@@ -93,6 +93,16 @@ Val *val_copy(Rplan *rp, View from, Dt dt, int rank, const int32_t *dim)
     Val *v = val_new(rp, (Op)I_COPY, dt, NULL, rank, dim, 1);
     v->in[0] = from;
     return v;
+}
+
+int64_t val_size(const Val *v)
+{
+    int32_t dim[MAXDIM];
+    int64_t n = 1;
+    int rank = val_layout(v, dim);
+    for (int i = 0; i < rank; i++)
+        n *= dim[i];
+    return n;
 }
 
 bool view_dense(const View *v, int rank, const int32_t *dim)
@@ -260,6 +270,7 @@ static View computed(Rplan *rp, Node *n)
     }
     Node *over = op_reduces(n->op) ? n->in[0] : n;
     Val *v = val_new(rp, n->op, n->dt, n, over->rank, over->dim, n->nin);
+    v->axes = op_reduces(n->op) ? n->a.axes : 0;
     for (int i = 0; i < n->nin; i++)
         v->in[i] = operand[i];
     if (n->op == OP_GATHER)
@@ -291,6 +302,102 @@ static bool summed_nothing(const Node *n)
     return n_size(n->in[0]) == 0 || n_size(n->in[1]) == 0;
 }
 
+/* ---- products that are better nests: they have little to reuse, and nests share loads with their neighbours */
+
+enum { SHORT = 8 };
+
+static int label_at(const int8_t *labels, int rank, int label)
+{
+    for (int i = 0; i < rank; i++)
+        if (labels[i] == label)
+            return i;
+    return -1;
+}
+
+/* The operand's strides on axes with these labels; 0 where it has none. */
+static View on_labels(const View *x, const int8_t *own, int own_rank, const int8_t *labels, int rank)
+{
+    View v = *x;
+    for (int i = 0; i < rank; i++) {
+        int at = label_at(own, own_rank, labels[i]);
+        v.stride[i] = at < 0 ? 0 : x->stride[at];
+    }
+    return v;
+}
+
+static bool has_labels(const int8_t *all, int rank, const int8_t *some, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (label_at(all, rank, some[i]) < 0)
+            return false;
+    return true;
+}
+
+/* Which operand has every label: 0, 1; 2: neither, but nothing is summed; -1: a product proper. */
+static int matrix_of(const Node *n)
+{
+    const Node *a = n->in[0], *b = n->in[1];
+    if (has_labels(n->a.lo, n->rank, n->a.la, a->rank) && has_labels(n->a.lo, n->rank, n->a.lb, b->rank))
+        return 2;
+    if (has_labels(n->a.la, a->rank, n->a.lb, b->rank) && has_labels(n->a.la, a->rank, n->a.lo, n->rank))
+        return 0;
+    return has_labels(n->a.lb, b->rank, n->a.la, a->rank) && has_labels(n->a.lb, b->rank, n->a.lo, n->rank) ? 1 : -1;
+}
+
+static uint32_t summed_axes(const Node *n, const int8_t *labels, int rank)
+{
+    uint32_t axes = 0;
+    for (int i = 0; i < rank; i++)
+        if (label_at(n->a.lo, n->rank, labels[i]) < 0)
+            axes |= 1u << i;
+    return axes;
+}
+
+static View multiplied(Rplan *rp, Node *n, const int8_t *labels, int rank, const int32_t *dim)
+{
+    View a = plan_view(rp, n->in[0]), b = plan_view(rp, n->in[1]);
+    Val *v = val_new(rp, OP_MUL, n->dt, n, rank, dim, 2);
+    v->in[0] = on_labels(&a, n->a.la, n->in[0]->rank, labels, rank);
+    v->in[1] = on_labels(&b, n->a.lb, n->in[1]->rank, labels, rank);
+    return val_view(v);
+}
+
+static bool product_as_nest(Rplan *rp, Node *n, View *out)
+{
+    int which = matrix_of(n);
+    if (which < 0)
+        return false;
+    if (which == 2) {
+        *out = multiplied(rp, n, n->a.lo, n->rank, n->dim);
+        return true;
+    }
+    const Node *m = n->in[which];
+    const int8_t *labels = which ? n->a.lb : n->a.la;
+    uint32_t axes = summed_axes(n, labels, m->rank);
+    int64_t summed = 1;
+    for (int i = 0; i < m->rank; i++)
+        summed *= axes >> i & 1 ? m->dim[i] : 1;
+    if (axes >> (m->rank - 1) & 1 && summed < SHORT && n_size(n) >= SHORT)
+        return false;
+    View product = multiplied(rp, n, labels, m->rank, m->dim);
+    if (all_ones(m, axes)) {
+        View w = product;
+        *out = on_labels(&w, labels, m->rank, n->a.lo, n->rank);
+        return true;
+    }
+    Val *sum = val_new(rp, OP_SUM, n->dt, n, m->rank, m->dim, 1);
+    sum->axes = axes;
+    sum->in[0] = product;
+    View w = val_view(sum);
+    int8_t kept[MAXDIM];
+    int rank = 0;
+    for (int i = 0; i < m->rank; i++)
+        if (!(axes >> i & 1))
+            kept[rank++] = labels[i];
+    *out = on_labels(&w, kept, rank, n->a.lo, n->rank);
+    return true;
+}
+
 static View view_node(Rplan *rp, Node *n)
 {
     View v;
@@ -307,7 +414,9 @@ static View view_node(Rplan *rp, Node *n)
         v = plan_view(rp, n->in[0]);
         return all_ones(n->in[0], n->a.axes) ? view_drop(n, v) : computed(rp, n);
     case OP_CONTRACT:
-        return summed_nothing(n) ? zero_splat(rp, n) : computed(rp, n);
+        if (summed_nothing(n))
+            return zero_splat(rp, n);
+        return product_as_nest(rp, n, &v) ? v : computed(rp, n);
     default: return computed(rp, n);
     }
 }
@@ -322,4 +431,26 @@ void plan_values(Rplan *rp)
     for (int i = 0; i < n; i++)
         if (order[i]->op != OP_FORMAL)
             info_set(rp, order[i], view_node(rp, order[i]));
+}
+
+static bool computed_here(const Val *v)
+{
+    return !v->pure && !v->stored;
+}
+
+/* A result that is a leaf, a view, or the same val as an earlier result becomes a copy, which is grouped like any val. */
+void plan_results_as_vals(Rplan *rp)
+{
+    const Region *r = rp->region;
+    rp->rview = NEWN(View, r->nr + 1);
+    for (int i = 0; i < r->nr; i++) {
+        Node *n = r->result[i];
+        View w = plan_view(rp, n);
+        bool taken = false, whole = view_dense(&w, n->rank, n->dim);
+        for (int j = 0; j < i; j++)
+            taken |= rp->rview[j].val == w.val;
+        if (computed_here(w.val) ? taken || !whole || val_size(w.val) != n_size(n) : !same_place(&w, n, rp->result[i]))
+            w = val_view(val_copy(rp, w, (Dt)n->dt, n->rank, n->dim));
+        rp->rview[i] = w;
+    }
 }

@@ -474,7 +474,7 @@ enum { NWORDS = sizeof words / sizeof *words };
 
 typedef struct {
     File *file;
-    NameSet bound;
+    NameSet bound, said;                              /* said: unknown names that were reported */
     const NameSet *extra;                             /* more names that are known in this expression; NULL: none */
 } Checker;
 
@@ -522,14 +522,16 @@ static const char *suggestion(const Checker *c, const char *name)
     return nearest(name, all.list.at, all.list.n);
 }
 
-static void check_name(const Checker *c, const Ast *a)
+/* A name that is unknown is said once in a definition. */
+static void check_name(Checker *c, const Ast *a)
 {
-    if (set_has(&c->bound, a->name) || (c->extra && set_has(c->extra, a->name))) return;
+    if (set_has(&c->bound, a->name) || set_has(&c->said, a->name) || (c->extra && set_has(c->extra, a->name))) return;
     if (find_definition(c->file->base.file, a->name, a->loc) || builtin_find(a->name) || is_word(a->name)) return;
     const char *there = stdlib_file_with(a->name), *near = there ? NULL : suggestion(c, a->name);
     const char *hint = there ? arena_printf("; it is in the standard library: 'use %s'", there) :
                        near  ? arena_printf("; did you mean '%s'?", near) : "";
     error_at(a->loc, "nothing here is called '%s'%s", a->name, hint);
+    set_add(&c->said, a->name);
 }
 
 static void check(void *context, Ast *a);

@@ -1,9 +1,11 @@
-/* checkpoint.c: the run as a safetensors file. Every state of every living instance is a tensor under its path (with the instance's name
-   in front where a path alone would not tell instances apart). The metadata hold the program's hash and, as JSON under "run", the
-   rest of where the run stands: the schedule's position, accumulators, clocks, stream positions, seed, records of tests. Numbers
-   that must come back bit by bit are written as text: integers in decimal, reals in hexadecimal.
+/* checkpoint.c: the run as a safetensors file. Every state of every living instance is a tensor under its path (with
+   the instance's name in front where a path alone would not tell instances apart). The metadata hold the program's
+   hash and, as JSON under "run", the rest of where the run stands: the schedule's position, accumulators, clocks,
+   stream positions, seed, records of tests. Numbers that must come back bit by bit are written as text: integers in
+   decimal, reals in hexadecimal.
 
-   A file is written beside the old one, forced to the disk and then takes its name: the old one stays whole until then. */
+   A file is written beside the old one, forced to the disk and then takes its name: the old one stays whole until
+   then. */
 #define _POSIX_C_SOURCE 200809L
 #include "rt.h"
 #include <errno.h>
@@ -61,7 +63,9 @@ static char *prefix(const Desc *d, int inst)
         path_shared = path_shared || strcmp(d->model[other->model].name, d->model[own->model].name) == 0;
         name_shared = name_shared || strcmp(other->name, own->name) == 0;
     }
-    return !path_shared ? rt_strdup("") : name_shared ? rt_printf("%s#%d.", own->name, inst) : rt_printf("%s.", own->name);
+    if (!path_shared)
+        return rt_strdup("");
+    return name_shared ? rt_printf("%s#%d.", own->name, inst) : rt_printf("%s.", own->name);
 }
 
 char *state_key(const Run *r, int inst, int state)
@@ -256,7 +260,9 @@ static _Noreturn void save_failed(const char *path, const char *tmp, int why)
 {
     if (tmp)
         unlink(tmp);
-    rt_fail("%s: the checkpoint cannot be written: %s%s", path, strerror(why), tmp && access(path, F_OK) == 0 ? "; the one before is whole" : "");
+    bool before = tmp && access(path, F_OK) == 0;
+    rt_fail("%s: the checkpoint cannot be written: %s%s", path, strerror(why),
+            before ? "; the one before is whole" : "");
 }
 
 /* The folder's entry must be on the disk too. */
@@ -367,7 +373,8 @@ static _Noreturn void refuse(const Loading *l)
                     continue;
                 found = true;
                 if (own->shape.type != m->state[k].shape.type || !shape_same_dims(&own->shape, &m->state[k].shape))
-                    rt_fail("%s: made by another program: %s is %s there and %s here", l->path, own->name, shape_str(&own->shape, a, sizeof a),
+                    rt_fail("%s: made by another program: %s is %s there and %s here", l->path, own->name,
+                            shape_str(&own->shape, a, sizeof a),
                             shape_str(&m->state[k].shape, b, sizeof b));
             }
         }
@@ -393,7 +400,8 @@ static void load_instances(Loading *l)
 {
     Run *r = l->r;
     for (const cJSON *o = read_list(l, l->run, "instances", -1); o; o = o->next) {
-        int i = (int)read_whole(l, o, "inst", 0, r->desc.ninst - 1), model = (int)read_whole(l, o, "version", 0, r->desc.nmodel - 1);
+        int i = (int)read_whole(l, o, "inst", 0, r->desc.ninst - 1);
+        int model = (int)read_whole(l, o, "version", 0, r->desc.nmodel - 1);
         const Do *made = maker(&r->desc, i);
         if (!made || made->model != model)
             damaged(l, "version");
@@ -428,7 +436,8 @@ static void check_streams(const Loading *l)
     for (int i = 0; i < d->nstream; i++, o = o->next) {
         int64_t n = read_whole(l, o, "items", ENDLESS, INT64_MAX);
         if (n != d->stream[i].count)
-            rt_fail("%s: stream %s had %lld items when this was saved, and has %lld now", l->path, d->stream[i].name, (long long)n,
+            rt_fail("%s: stream %s had %lld items when this was saved, and has %lld now", l->path, d->stream[i].name,
+                    (long long)n,
                     (long long)d->stream[i].count);
     }
 }

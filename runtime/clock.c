@@ -1,5 +1,5 @@
-/* clock.c: runs the schedule, step by step. Between two batches everything that is still to matter stands in Run (and so in a
-   checkpoint); nothing depends on time or on the number of threads. */
+/* clock.c: runs the schedule, step by step. Between two batches everything that is still to matter stands in Run (and
+   so in a checkpoint); nothing depends on time or on the number of threads. */
 #define _POSIX_C_SOURCE 200809L
 #include "rt.h"
 #include <math.h>
@@ -16,7 +16,8 @@ int interrupted(void) { return asked; }
 
 void catch_signals(void)
 {
-    struct sigaction a = {.sa_handler = on_signal, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};    /* the second one kills */
+    struct sigaction a = {.sa_handler = on_signal};
+    a.sa_flags = (int)(SA_RESETHAND | SA_RESTART);       /* the second one kills */
     sigemptyset(&a.sa_mask);
     sigaction(SIGINT, &a, NULL);
     sigaction(SIGTERM, &a, NULL);
@@ -32,9 +33,11 @@ static _Noreturn void stop_here(Run *r, int sig)
     metrics_close(r);
     progress_clear();
     if (r->checkpoint)
-        fprintf(stderr, "%s: stopped after %lld steps; --resume %s goes on from here\n", rt_name, (long long)r->total, r->checkpoint);
+        fprintf(stderr, "%s: stopped after %lld steps; --resume %s goes on from here\n", rt_name, (long long)r->total,
+                r->checkpoint);
     else
-        fprintf(stderr, "%s: stopped after %lld steps; nothing was saved (--checkpoint FILE would)\n", rt_name, (long long)r->total);
+        fprintf(stderr, "%s: stopped after %lld steps; nothing was saved (--checkpoint FILE would)\n", rt_name,
+                (long long)r->total);
     exit(128 + sig);
 }
 
@@ -57,12 +60,12 @@ bool do_reports_loss(const Do *d)
     return false;
 }
 
-/* acc 1 is the objective of the model's own level, if that has one. */
+/* acc 1 is the model's objective, if it has one. */
 bool do_has_loss(const Run *r, const Do *d)
 {
     const Model *m = &r->desc.model[d->model];
     for (int i = 0; i < m->nlevel; i++)
-        if (m->level[i].objective && !strchr(m->level[i].name, '.'))
+        if (m->level[i].objective)
             return true;
     return false;
 }
@@ -74,7 +77,8 @@ static void check_index(const Run *r, const Do *d, const nl_status *st, int64_t 
         return;
     bool known = st->site >= 0 && st->site < r->desc.nsite;
     const char *what = known ? r->desc.site[st->site].what : NULL;
-    rt_fail_at(known ? r->desc.site[st->site].line : d->line, "index %lld is outside of %s, which has %lld (model %s, step %lld)",
+    rt_fail_at(known ? r->desc.site[st->site].line : d->line,
+               "index %lld is outside of %s, which has %lld (model %s, step %lld)",
                (long long)st->index, what ? what : "its tensor", (long long)st->limit, d->name, (long long)step);
 }
 
@@ -91,9 +95,11 @@ static void finish(Run *r, const Do *d, const double *sum, double *values)
 
 static _Noreturn void not_finite(const Run *r, const Do *d, const char *line, const char *what, double v, int64_t step)
 {
-    rt_fail_at(line ? line : d->line, "%s is %s (model %s, %s step %lld)%s%s; --allow-nan goes on", what, isnan(v) ? "not a number" : v > 0 ? "infinite" : "minus infinite",
-               d->name, d->kind == DO_TEST ? "tested at" : "in", (long long)step, r->checkpoint && r->total >= r->save_every && r->save_every ? "; the last checkpoint is " : "",
-               r->checkpoint && r->total >= r->save_every && r->save_every ? r->checkpoint : "");
+    bool saved = r->checkpoint && r->save_every && r->total >= r->save_every;
+    rt_fail_at(line ? line : d->line, "%s is %s (model %s, %s step %lld)%s%s; --allow-nan goes on", what,
+               isnan(v) ? "not a number" : v > 0 ? "infinite" : "minus infinite", d->name,
+               d->kind == DO_TEST ? "tested at" : "in", (long long)step, saved ? "; the last checkpoint is " : "",
+               saved ? r->checkpoint : "");
 }
 
 static void check_values(const Run *r, const Do *d, const double *values, int64_t step)
@@ -117,10 +123,12 @@ static void check_sums(Run *r, const Do *d, int64_t step)
         not_finite(r, d, NULL, "the objective", r->acc[1], step);
 }
 
-static void call_step(Run *r, const Do *d, const Instance *in, const Feed *f, int64_t count, int64_t index, int64_t step)
+static void call_step(Run *r, const Do *d, const Instance *in, const Feed *f, int64_t count, int64_t index,
+                      int64_t step)
 {
     void *out[1] = {r->acc};
-    Call c = {.state = in->state, .in = (const void *const *)f->in, .out = out, .count = count, .index = index, .seed = run_seed(r)};
+    Call c = {.state = in->state, .in = (const void *const *)f->in, .out = out, .count = count, .index = index,
+              .seed = run_seed(r)};
     nl_status st = team_call(d->entry, &c);
     check_index(r, d, &st, step);
     check_sums(r, d, step);
@@ -172,7 +180,9 @@ static int64_t epoch_batches(const Feed *f, int64_t pos, int64_t epochs)
     int64_t batch = !f->s || f->d->lanes ? 1 : f->d->batch, n = feed_items(f), at = pos % n;
     if (epochs == 0)
         return 0;
-    return at == 0 ? epochs * batches(n, batch) : batches(n - at, batch) + (epochs - 1) * batches(n, batch) + batches(at, batch);
+    if (at == 0)
+        return epochs * batches(n, batch);
+    return batches(n - at, batch) + (epochs - 1) * batches(n, batch) + batches(at, batch);
 }
 
 static void train_begin(Run *r, Train *t, const Do *d)
@@ -180,7 +190,8 @@ static void train_begin(Run *r, Train *t, const Do *d)
     *t = (Train){.d = d, .in = instance_of(r, d)};
     feed_begin(&t->feed, &r->desc, d, run_seed(r));
     if (d->epochs && feed_items(&t->feed) == ENDLESS)
-        rt_fail_at(d->line, "stream %s has no end, so it has no epochs; say `for N steps`, or cut it: %s[0:n]", t->feed.s->name, t->feed.s->name);
+        rt_fail_at(d->line, "stream %s has no end, so it has no epochs; say `for N steps`, or cut it: %s[0:n]",
+                   t->feed.s->name, t->feed.s->name);
     t->own_pos = t->in->steps;
     t->pos = d->stream < 0 ? &t->own_pos : &t->in->pos[d->stream];
     t->limit = d->epochs ? d->count * feed_items(&t->feed) : INT64_MAX;
@@ -378,7 +389,8 @@ static void do_seed(Run *r, const Do *d)
 static void do_nothing(Run *r, const Do *d) { (void)r, (void)d; }         /* tables come at the end */
 
 static void (*const doing[])(Run *, const Do *) = {
-    [DO_NEW] = do_new, [DO_COPY] = do_copy, [DO_SEED] = do_seed, [DO_TRAIN] = do_train, [DO_TEST] = do_test, [DO_TABLE] = do_nothing,
+    [DO_NEW] = do_new, [DO_COPY] = do_copy, [DO_SEED] = do_seed, [DO_TRAIN] = do_train, [DO_TEST] = do_test,
+    [DO_TABLE] = do_nothing,
 };
 
 /* An instance that is not used again and whose name another instance of its model takes over is given back. */
@@ -394,7 +406,8 @@ static void drop_unused(Run *r)
         const Do *t = &d->todo[i];
         if (t->inst == inst || (t->kind == DO_COPY && t->from == inst))
             return;
-        heir = heir || ((t->kind == DO_NEW || t->kind == DO_COPY) && t->model == in->model && strcmp(t->name, in->name) == 0);
+        heir = heir || ((t->kind == DO_NEW || t->kind == DO_COPY) && t->model == in->model
+                        && strcmp(t->name, in->name) == 0);
     }
     if (heir)
         instance_drop(r, inst);

@@ -7,7 +7,8 @@
 
 static const struct { const char *name; size_t size; } types[NSTORED] = {
     [T_F32] = {"f32", 4}, [T_F64] = {"f64", 8}, [T_I32] = {"i32", 4}, [T_I64] = {"i64", 8}, [T_U32] = {"u32", 4},
-    [T_U8] = {"u8", 1}, [T_BOOL] = {"bool", 1}, [T_I8] = {"i8", 1}, [T_I16] = {"i16", 2}, [T_U16] = {"u16", 2}, [T_U64] = {"u64", 8},
+    [T_U8] = {"u8", 1}, [T_BOOL] = {"bool", 1}, [T_I8] = {"i8", 1}, [T_I16] = {"i16", 2}, [T_U16] = {"u16", 2},
+    [T_U64] = {"u64", 8},
 };
 
 bool err_set(Err *e, const char *fmt, ...)

@@ -1,5 +1,5 @@
-/* derive.c: streams that are made by a program or from other streams: gen, map, slice, when, cat, mix, window.
-   Each says how many items it has (prepare) and where item i comes from (fetch). */
+/* derive.c: streams that are made by a program or from other streams: gen, map, slice, when, cat, mix, window. Each
+   says how many items it has (prepare) and where item i comes from (fetch). */
 #include "rt.h"
 #include <math.h>
 #include <stdlib.h>
@@ -30,7 +30,8 @@ static void check_entry(const Stream *s, bool fields)
     const Entry *e = ok ? &s->desc->entry[s->entry] : NULL;
     ok = ok && e->nin <= s->ntake && e->nout == (fields ? s->nfield : 1);
     for (int k = 0; ok && k < e->nin; k++)
-        ok = src && (e->in[k].count < 0 || (e->in[k].type == src->field[s->take[k]].shape.type && e->in[k].bytes == src->field[s->take[k]].shape.bytes));
+        ok = src && (e->in[k].count < 0 || (e->in[k].type == src->field[s->take[k]].shape.type
+                                            && e->in[k].bytes == src->field[s->take[k]].shape.bytes));
     for (int k = 0; ok && fields && k < e->nout; k++)
         ok = e->out[k].type == s->field[k].shape.type && e->out[k].bytes == s->field[k].shape.bytes;
     if (!ok || (!fields && e->out[0].bytes != 1))
@@ -109,7 +110,8 @@ static void check_same_fields(const Stream *s)
         const Stream *src = stream_src(s, j);
         bool ok = src->nfield == s->nfield;
         for (int k = 0; ok && k < s->nfield; k++)
-            ok = src->field[k].shape.type == s->field[k].shape.type && src->field[k].shape.bytes == s->field[k].shape.bytes;
+            ok = src->field[k].shape.type == s->field[k].shape.type
+                && src->field[k].shape.bytes == s->field[k].shape.bytes;
         if (!ok)
             stream_fail(s, "its fields are not those of %s; compile the program again", src->name);
     }
@@ -146,7 +148,8 @@ static void slice_prepare(Stream *s, const Desc *d)
     int64_t lo = slice_edge(s, s->lo, s->lo_pct, count);
     int64_t hi = s->hi_open ? count : slice_edge(s, s->hi, s->hi_pct, count);
     if (count != ENDLESS && (lo < 0 || lo > count || hi > count))
-        stream_fail(s, "%s has %lld items, so there are no items %lld to %lld", stream_src(s, 0)->name, (long long)count, (long long)lo,
+        stream_fail(s, "%s has %lld items, so there are no items %lld to %lld", stream_src(s, 0)->name,
+                    (long long)count, (long long)lo,
                     (long long)hi - 1);
     if (hi != ENDLESS && hi < lo)
         stream_fail(s, "it ends (%lld) before it begins (%lld)", (long long)hi, (long long)lo);
@@ -302,7 +305,8 @@ static void window_prepare(Stream *s, const Desc *d)
     if (s->anywhere && count == ENDLESS)
         stream_fail(s, "windows anywhere need a source with an end");
     if (s->anywhere && count < s->n)
-        stream_fail(s, "%s has %lld items, fewer than a window of %lld", stream_src(s, 0)->name, (long long)count, (long long)s->n);
+        stream_fail(s, "%s has %lld items, fewer than a window of %lld", stream_src(s, 0)->name, (long long)count,
+                    (long long)s->n);
 }
 
 static void window_fetch(Stream *s, int64_t i, int tid, void *const *out)

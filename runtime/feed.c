@@ -1,7 +1,8 @@
 /* feed.c: batches of a stream's items in the buffers of a step's entry.
 
-   pos counts the items (with lanes: the rows of items) that the instance's trains have read from the stream: it says epoch and
-   place within it. A batch never crosses the end; the places of missing items are filled with copies of item 0. */
+   pos counts the items (with lanes: the rows of items) that the instance's trains have read from the stream: it says
+   epoch and place within it. A batch never crosses the end; the places of missing items are filled with copies of item
+   0. */
 #include "rt.h"
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +34,8 @@ static void feed_buffers(Feed *f)
 
 void feed_begin(Feed *f, const Desc *d, const Do *step, uint64_t seed)
 {
-    *f = (Feed){.d = step, .s = step->stream < 0 ? NULL : &d->stream[step->stream], .n = ENDLESS, .seed = seed, .perm_epoch = -1};
+    *f = (Feed){.d = step, .s = step->stream < 0 ? NULL : &d->stream[step->stream], .n = ENDLESS, .seed = seed,
+                .perm_epoch = -1};
     feed_buffers(f);
     if (!f->s)
         return;
@@ -41,12 +43,14 @@ void feed_begin(Feed *f, const Desc *d, const Do *step, uint64_t seed)
     if (f->n == 0)
         rt_fail_at(step->line, "stream %s has no items", f->s->name);
     if (f->n == ENDLESS && (step->shuffled || step->lanes))
-        rt_fail_at(step->line, "stream %s has no end, so it cannot be %s; cut it: %s[0:n]", f->s->name, step->lanes ? "cut into lanes" : "shuffled",
+        rt_fail_at(step->line, "stream %s has no end, so it cannot be %s; cut it: %s[0:n]", f->s->name,
+                   step->lanes ? "cut into lanes" : "shuffled",
                    f->s->name);
     if (step->lanes) {
         f->lane = f->n = f->n / step->batch;
         if (f->n == 0)
-            rt_fail_at(step->line, "stream %s has %lld items, fewer than the %lld lanes", f->s->name, (long long)f->s->count, (long long)step->batch);
+            rt_fail_at(step->line, "stream %s has %lld items, fewer than the %lld lanes", f->s->name,
+                       (long long)f->s->count, (long long)step->batch);
     }
     if (step->shuffled)
         f->perm = rt_alloc(sizeof *f->perm * (size_t)f->n);
@@ -96,7 +100,8 @@ static void fetch_into(const Feed *f, int64_t item, int64_t slot, int tid)
     for (int k = 0; k < f->d->nfield; k++) {
         const Field *field = &f->d->field[k];
         if (f->direct[field->from] != k)
-            convert(field->shape.type, (char *)f->in[k] + (size_t)slot * f->item[k], s->field[field->from].shape.type, out[field->from],
+            convert(field->shape.type, (char *)f->in[k] + (size_t)slot * f->item[k], s->field[field->from].shape.type,
+                    out[field->from],
                     field->shape.count);
     }
 }

@@ -1,6 +1,6 @@
-/* levels.c: what moved, how often, and by how much. The size of an update is the norm of the difference that a step made; states
-   are copied before a step only where that is the last update one can know of: before the due step of `every n`, n > 1, and before the
-   last step of a train otherwise. */
+/* levels.c: what moved, how often, and by how much. The size of an update is the norm of the difference that a step
+   made; states are copied before a step only where that is the last update one can know of: before the due step of
+   `every n`, n > 1, and before the last step of a train otherwise. */
 #include "rt.h"
 #include <math.h>
 #include <stdlib.h>
@@ -83,7 +83,8 @@ typedef struct { const Instance *in; int level; int64_t every, updates; double s
 static bool same_row(const Run *r, const Row *row, const Instance *in, int state)
 {
     const State *s = &r->desc.model[in->model].state[state];
-    return row->in == in && row->level == s->level && row->every == s->every && row->updates == level_updates(r, in, state);
+    return row->in == in && row->level == s->level && row->every == s->every
+        && row->updates == level_updates(r, in, state);
 }
 
 static int collect(const Run *r, Row **rows)
@@ -105,7 +106,7 @@ static int collect(const Run *r, Row **rows)
             if (j == n)
                 (*rows)[n++] = (Row){in, m->state[k].level, m->state[k].every, level_updates(r, in, k), -1, k};
             if (in->update[k] >= 0)              /* of several states together */
-                (*rows)[j].size = sqrt(((*rows)[j].size > 0 ? (*rows)[j].size * (*rows)[j].size : 0) + in->update[k] * in->update[k]);
+                (*rows)[j].size = hypot((*rows)[j].size > 0 ? (*rows)[j].size : 0, in->update[k]);
         }
     }
     return n;
@@ -117,7 +118,9 @@ static int by_frequency(const void *a, const void *b)
     const Row *x = a, *y = b;
     if (x->in != y->in)
         return x->in < y->in ? -1 : 1;
-    return x->every != y->every ? (x->every < y->every ? -1 : 1) : x->level != y->level ? (x->level < y->level ? -1 : 1) : x->first - y->first;
+    if (x->every != y->every)
+        return x->every < y->every ? -1 : 1;
+    return x->level != y->level ? (x->level < y->level ? -1 : 1) : x->first - y->first;
 }
 
 static const char *level_name(const Run *r, const Row *row)
@@ -163,7 +166,8 @@ static void print_row(const Run *r, const Row *row, const char *model, int wide_
         snprintf(size, sizeof size, "%.3g", row->size);
     else
         snprintf(size, sizeof size, "-");
-    fprintf(to, "  %-*s  %-*s  %7s  %9lld  %11s  ", wide_model, model, wide_level, level_name(r, row), every, (long long)row->updates, size);
+    fprintf(to, "  %-*s  %-*s  %7s  %9lld  %11s  ", wide_model, model, wide_level, level_name(r, row), every,
+            (long long)row->updates, size);
     print_states(r, row, to);
 }
 
@@ -182,11 +186,13 @@ static void print_unmoved(const Run *r, FILE *to)
             int64_t updates = level_updates(r, in, k), seen = items_seen(r, in, s);
             const char *of = strcmp(in->name, m->name) != 0 ? in->name : "";
             if (updates == 0 && s->every > 1 && seen > 0)
-                fprintf(to, "%s%s%s never moved: it is due every %lld items and has seen %lld\n", of, *of ? ": " : "", s->path, (long long)s->every, (long long)seen);
+                fprintf(to, "%s%s%s never moved: it is due every %lld items and has seen %lld\n", of, *of ? ": " : "",
+                        s->path, (long long)s->every, (long long)seen);
             else if (updates == 0)
                 fprintf(to, "%s%s%s never moved\n", of, *of ? ": " : "", s->path);
             else
-                fprintf(to, "%s%s%s never moved: all of its %lld updates were zero\n", of, *of ? ": " : "", s->path, (long long)updates);
+                fprintf(to, "%s%s%s never moved: all of its %lld updates were zero\n", of, *of ? ": " : "", s->path,
+                        (long long)updates);
         }
     }
 }
@@ -203,7 +209,8 @@ void levels_table(const Run *r, FILE *to)
         level = b > level ? b : level;
     }
     if (n)
-        fprintf(to, "levels\n  %-*s  %-*s  %7s  %9s  %11s  %s\n", model, "model", level, "level", "every", "updates", "last update", "state");
+        fprintf(to, "levels\n  %-*s  %-*s  %7s  %9s  %11s  %s\n", model, "model", level, "level", "every", "updates",
+                "last update", "state");
     for (int i = 0; i < n; i++)
         print_row(r, &rows[i], i && rows[i].in == rows[i - 1].in ? "" : rows[i].in->name, model, level, to);
     print_unmoved(r, to);

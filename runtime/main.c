@@ -6,7 +6,8 @@
 #include <string.h>
 
 /* ---- options: one row each */
-typedef enum { OPT_HELP, OPT_VERSION, OPT_SEED, OPT_THREADS, OPT_METRICS, OPT_TABLES, OPT_QUIET, OPT_CHECKPOINT, OPT_SAVE, OPT_RESUME, OPT_LOG, OPT_NAN } Option;
+typedef enum { OPT_HELP, OPT_VERSION, OPT_SEED, OPT_THREADS, OPT_METRICS, OPT_TABLES, OPT_QUIET, OPT_CHECKPOINT,
+               OPT_SAVE, OPT_RESUME, OPT_LOG, OPT_TIMES, OPT_NAN } Option;
 
 static const struct { const char *name, *value, *help; } options[] = {
     [OPT_HELP] = {"help", NULL, "say this"},
@@ -20,6 +21,7 @@ static const struct { const char *name, *value, *help; } options[] = {
     [OPT_SAVE] = {"save-every", "N", "and every N training steps"},
     [OPT_RESUME] = {"resume", "FILE", "go on from a checkpoint"},
     [OPT_LOG] = {"log-every", "N", "training steps between two lines of metrics (a twentieth of each train)"},
+    [OPT_TIMES] = {"times", "FILE", "write how long each training step took, in microseconds, one a line"},
     [OPT_NAN] = {"allow-nan", NULL, "go on when a value is not a number or infinite"},
 };
 enum { NOPTIONS = sizeof options / sizeof *options };
@@ -37,7 +39,8 @@ static bool first_of_def(const Desc *d, int i)
 
 static void print_help(const Desc *d)
 {
-    printf("usage: %s [options]         run the schedule of %s\n       %s info [options]    say what is in this program\n\n", rt_name, d->source, rt_name);
+    printf("usage: %s [options]         run the schedule of %s\n", rt_name, d->source);
+    printf("       %s info [options]    say what is in this program\n\n", rt_name);
     for (int i = 0; i < NOPTIONS; i++) {
         char left[64];
         snprintf(left, sizeof left, "--%s %s", options[i].name, options[i].value ? options[i].value : "");
@@ -63,13 +66,15 @@ static int64_t read_number(const char *name, const char *text, int64_t least)
     errno = 0;
     int64_t v = strtoll(text, &end, 10);
     if (end == text || *end || errno || v < least)
-        rt_usage("--%s needs a whole number%s, not '%s'", name, least == 1 ? " from 1 on" : least == 0 ? " from 0 on" : "", text);
+        rt_usage("--%s needs a whole number%s, not '%s'", name,
+                 least == 1 ? " from 1 on" : least == 0 ? " from 0 on" : "", text);
     return v;
 }
 
 static void set_option(Run *r, Option o, const char *value)
 {
     const char *name = options[o].name;
+    int64_t number;
     switch (o) {
     case OPT_HELP:
         print_help(&r->desc);
@@ -81,7 +86,10 @@ static void set_option(Run *r, Option o, const char *value)
         r->seed = (uint64_t)read_number(name, value, INT64_MIN);
         r->seed_given = true;
         break;
-    case OPT_THREADS: r->nthreads = (int)read_number(name, value, 1) > 1024 ? 1024 : (int)read_number(name, value, 1); break;
+    case OPT_THREADS:
+        number = read_number(name, value, 1);
+        r->nthreads = number > 1024 ? 1024 : (int)number;
+        break;
     case OPT_METRICS: r->metrics_path = value; break;
     case OPT_TABLES: r->tables = value; break;
     case OPT_QUIET: r->quiet = true; break;
@@ -89,6 +97,7 @@ static void set_option(Run *r, Option o, const char *value)
     case OPT_SAVE: r->save_every = read_number(name, value, 1); break;
     case OPT_RESUME: r->resume = value; break;
     case OPT_LOG: r->log_every = read_number(name, value, 1); break;
+    case OPT_TIMES: r->times_path = value; break;
     case OPT_NAN: r->allow_nan = true; break;
     }
 }
@@ -156,7 +165,8 @@ static bool read_arguments(Run *r, int argc, char **argv)
             rt_usage("'%s' is no option and no command; --help lists all", arg);
         const char *equals = strchr(arg, '='), *value = equals ? equals + 1 : NULL;
         char name[128];
-        snprintf(name, sizeof name, "%.*s", (int)(equals ? equals - arg - 2 < 127 ? equals - arg - 2 : 127 : 127), arg + 2);
+        snprintf(name, sizeof name, "%s", arg + 2);
+        name[strcspn(name, "=")] = 0;
         int o = find_option(name);
         bool takes = o < 0 || options[o].value;
         if (!takes && value)
@@ -210,11 +220,13 @@ void info_print(const Desc *d, FILE *to)
             fprintf(to, "%s%s", k ? ", " : " of ", d->stream[s->src[k]].name);
         fprintf(to, " ->");
         for (int k = 0; k < s->nfield; k++)
-            fprintf(to, "%s %s : %s", k ? "," : "", s->field[k].name, shape_str(&s->field[k].shape, shape, sizeof shape));
+            fprintf(to, "%s %s : %s", k ? "," : "", s->field[k].name,
+                    shape_str(&s->field[k].shape, shape, sizeof shape));
         fputc('\n', to);
     }
     for (int i = 0; i < d->nentry; i++)
-        fprintf(to, "entry %s: %.3g multiply-adds, %zu bytes, %zu per thread\n", d->entry[i].name, d->entry[i].work, d->entry[i].arena, d->entry[i].scratch);
+        fprintf(to, "entry %s: %.3g multiply-adds, %zu bytes, %zu per thread\n", d->entry[i].name, d->entry[i].work,
+                d->entry[i].arena, d->entry[i].scratch);
 }
 
 /* ---- start-up */
@@ -223,10 +235,12 @@ static void check_cpu(const char *features)
 {
     __builtin_cpu_init();
     const struct { const char *name; int has; } known[] = {
-        {"avx", __builtin_cpu_supports("avx")}, {"avx2", __builtin_cpu_supports("avx2")}, {"fma", __builtin_cpu_supports("fma")},
+        {"avx", __builtin_cpu_supports("avx")}, {"avx2", __builtin_cpu_supports("avx2")},
+        {"fma", __builtin_cpu_supports("fma")},
         {"avx512f", __builtin_cpu_supports("avx512f")}, {"avx512bw", __builtin_cpu_supports("avx512bw")},
         {"avx512dq", __builtin_cpu_supports("avx512dq")}, {"avx512vl", __builtin_cpu_supports("avx512vl")},
-        {"bmi", __builtin_cpu_supports("bmi")}, {"bmi2", __builtin_cpu_supports("bmi2")}, {"sse4.2", __builtin_cpu_supports("sse4.2")},
+        {"bmi", __builtin_cpu_supports("bmi")}, {"bmi2", __builtin_cpu_supports("bmi2")},
+        {"sse4.2", __builtin_cpu_supports("sse4.2")},
         {"popcnt", __builtin_cpu_supports("popcnt")},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
@@ -234,7 +248,8 @@ static void check_cpu(const char *features)
         bool asked = at && (at[strlen(plus)] == ',' || at[strlen(plus)] == 0);
         free(plus);
         if (asked && !known[i].has)
-            rt_fail("this program was compiled for a processor with %s, which this one lacks; compile it here, or with nlc --cpu", known[i].name);
+            rt_fail("this program was compiled for a processor with %s, which this one lacks; compile it here, or with "
+                    "nlc --cpu", known[i].name);
     }
 }
 #else
@@ -308,6 +323,7 @@ int nlrt_main(const nl_program *p, int argc, char **argv)
     metrics_open(&run);
     progress_open(&run);
     team_run(run_and_finish, &run);
+    progress_close(&run);
     streams_close(&run.desc);
     return 0;
 }

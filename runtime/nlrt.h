@@ -38,6 +38,9 @@ typedef struct {
 enum { NL_ABI = 1 };
 
 void nlrt_barrier(void);         /* all threads of the team; writes before it are seen after it */
+/* For emitted code: out[k] = number of the k-th of n elements x[i * step] in rising (falling) order; equals keep their order, what is
+   no number comes last. dt as the compiler numbers element types; scratch: 32 n bytes. */
+void nlrt_argsort(int32_t dt, int64_t n, const void *x, int64_t step, int32_t falling, int32_t *out, int64_t out_step, void *scratch);
 int  nlrt_main(const nl_program *p, int argc, char **argv);   /* the whole command line; returns the exit status */
 
 /* The description (all numbers are JSON numbers; types are "f32" "f64" "i32" "i64" "u32" "u8" "bool"; -1: none):

@@ -89,6 +89,7 @@ bool npy_parse(const unsigned char *b, size_t n, Npy *out, Err *err)
         return false;
     out->at = at + len;
     if (out->shape.bytes > n - out->at)
-        return err_set(err, "byte %zu: the shape needs %zu bytes, the file has %zu more", out->at, out->shape.bytes, n - out->at);
+        return err_set(err, "byte %zu: the shape needs %zu bytes, the file has %zu more", out->at, out->shape.bytes,
+                       n - out->at);
     return true;
 }

@@ -1,6 +1,8 @@
-/* progress.c: how far the run is, on the standard error: a line that moves on a terminal, and one plain line for each train and test. */
+/* progress.c: how far the run is, on the standard error: a line that moves on a terminal, and one plain line for each
+   train and test; and, if asked for, how long every training step took. */
 #define _POSIX_C_SOURCE 200809L
 #include "rt.h"
+#include <errno.h>
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,12 +11,29 @@ static struct {
     bool live, quiet, dirty;
     double begun, shown;
     int64_t total, first;
+    FILE *times;
+    double ticked;               /* the last step's end */
 } now;
+
+static _Noreturn void times_failed(const Run *r)
+{
+    rt_fail("%s: cannot be written: %s", r->times_path, strerror(errno));
+}
 
 void progress_open(const Run *r)
 {
     now.quiet = r->quiet;
     now.live = !r->quiet && isatty(STDERR_FILENO);
+    now.times = r->times_path ? fopen(r->times_path, "w") : NULL;
+    if (r->times_path && !now.times)
+        times_failed(r);
+}
+
+void progress_close(const Run *r)
+{
+    if (now.times && (ferror(now.times) | fclose(now.times)))
+        times_failed(r);
+    now.times = NULL;
 }
 
 void progress_clear(void)
@@ -27,7 +46,7 @@ void progress_clear(void)
 void progress_begin(const Run *r, const Do *d, int64_t total, int64_t done)
 {
     (void)r, (void)d;
-    now.begun = now.shown = rt_now();
+    now.begun = now.shown = now.ticked = rt_now();
     now.total = total;
     now.first = done;
 }
@@ -56,15 +75,26 @@ static void time_text(char *buf, size_t n, double s)
 static void title(char *buf, size_t n, const Run *r, const Do *d)
 {
     const char *stream = do_stream(r, d);
-    int at = snprintf(buf, n, "%s %s%s%s", d->kind == DO_TRAIN ? "train" : "test", do_model(r, d), stream ? " on " : "", stream ? stream : "");
+    int at = snprintf(buf, n, "%s %s%s%s", d->kind == DO_TRAIN ? "train" : "test", do_model(r, d),
+                      stream ? " on " : "", stream ? stream : "");
     if (d->repeat >= 0 && at >= 0 && (size_t)at < n)
         at += snprintf(buf + at, n - (size_t)at, ", repeat %d", d->repeat + 1);
     for (int i = 0; i < d->nvar && at >= 0 && (size_t)at < n; i++)
         at += snprintf(buf + at, n - (size_t)at, ", %s %s", d->var[i].name, d->var[i].text);
 }
 
+/* From the end of one step to the end of the next: fetching the batch, the step, what is done with its sums. */
+static void write_time(void)
+{
+    double t = rt_now();
+    fprintf(now.times, "%.3f\n", 1e6 * (t - now.ticked));
+    now.ticked = rt_now();
+}
+
 void progress_tick(const Run *r, const Do *d, int64_t k, int64_t items, double loss)
 {
+    if (now.times && d->kind == DO_TRAIN)
+        write_time();
     if (!now.live)
         return;
     double t = rt_now();
@@ -79,7 +109,8 @@ void progress_tick(const Run *r, const Do *d, int64_t k, int64_t items, double l
     time_text(left, sizeof left, done > 0 ? (double)(now.total - k) * spent / done : INFINITY);
     if (do_has_loss(r, d))
         snprintf(loss_text, sizeof loss_text, "  loss %.5g", loss);
-    fprintf(stderr, "\r\033[K%.60s  step %lld/%lld%s  %s  %s left", what, (long long)k, (long long)now.total, loss_text, rate, left);
+    fprintf(stderr, "\r\033[K%.60s  step %lld/%lld%s  %s  %s left", what, (long long)k, (long long)now.total,
+            loss_text, rate, left);
     fflush(stderr);
     now.dirty = true;
 }

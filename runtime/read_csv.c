@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct { char **column; int64_t rows; } Table;           /* for each field all its values, in the declared type */
+typedef struct { char **column; int64_t rows; } Table;     /* for each field its values, in the declared type */
 
 typedef struct {
     const char *path;
@@ -110,11 +110,13 @@ static void skip_header(Scan *c)
 static void check_value(const Scan *c, long line, const Field *f, double v)
 {
     static const struct { Type type; double lo, hi; } range[] = {
-        {T_I32, INT32_MIN, INT32_MAX}, {T_U32, 0, UINT32_MAX}, {T_I64, -9007199254740992.0, 9007199254740992.0}, {T_U8, 0, 255}, {T_BOOL, 0, 1},
+        {T_I32, INT32_MIN, INT32_MAX}, {T_U32, 0, UINT32_MAX}, {T_I64, -9007199254740992.0, 9007199254740992.0},
+        {T_U8, 0, 255}, {T_BOOL, 0, 1},
     };
     for (size_t i = 0; i < sizeof range / sizeof *range; i++)
         if (f->shape.type == range[i].type && !(v >= range[i].lo && v <= range[i].hi && v == floor(v)))
-            rt_fail("%s:%ld: '%s' is no whole number that fits field %s (%s)", c->path, line, c->cell, f->name, type_name(f->shape.type));
+            rt_fail("%s:%ld: '%s' is no whole number that fits field %s (%s)", c->path, line, c->cell, f->name,
+                    type_name(f->shape.type));
     if (f->shape.type == T_F32 && isfinite(v) && fabs(v) > FLT_MAX)
         rt_fail("%s:%ld: '%s' is too large for field %s (f32)", c->path, line, c->cell, f->name);
 }
@@ -139,11 +141,13 @@ static void scan_row(Scan *c, Stream *s, Table *t, int64_t row, int64_t need)
             rt_fail("%s:%ld: '%s' (value %lld of the line) is no number", c->path, line, c->cell, (long long)have + 1);
         const Field *f = &s->field[k];
         check_value(c, line, f, v);
-        convert(f->shape.type, t->column[k] + (size_t)row * f->shape.bytes + (size_t)j * type_size(f->shape.type), T_F64, &v, 1);
+        convert(f->shape.type, t->column[k] + (size_t)row * f->shape.bytes + (size_t)j * type_size(f->shape.type),
+                T_F64, &v, 1);
         j++;
     }
     if (have != need)
-        rt_fail("%s:%ld: %lld values, but the fields of %s take %lld", c->path, line, (long long)have, s->name, (long long)need);
+        rt_fail("%s:%ld: %lld values, but the fields of %s take %lld", c->path, line, (long long)have, s->name,
+                (long long)need);
     c->line++;
 }
 

@@ -1,12 +1,15 @@
-/* read_idx.c: the format of MNIST, one file per field: 0 0 type rank, then the sizes (u32, big end first), then the numbers.
-   The first size counts the items; all files must agree on it. */
+/* read_idx.c: the format of MNIST, one file per field: 0 0 type rank, then the sizes (u32, big end first), then the
+   numbers. The first size counts the items; all files must agree on it. */
 #include "rt.h"
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct { unsigned char *bytes; const unsigned char *at; Type type; size_t item; } Part;      /* one file */
 
-static uint32_t big32(const unsigned char *b) { return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3]; }
+static uint32_t big32(const unsigned char *b)
+{
+    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
 
 /* Numbers stand big end first; they are turned once, when the file is read. */
 static void turn(unsigned char *b, int64_t n, size_t size)
@@ -94,7 +97,8 @@ static void idx_fetch(Stream *s, int64_t i, int tid, void *const *out)
     const Part *part = s->own;
     (void)tid;
     for (int k = 0; k < s->nfield; k++)
-        convert(s->field[k].shape.type, out[k], part[k].type, part[k].at + (size_t)i * part[k].item, s->field[k].shape.count);
+        convert(s->field[k].shape.type, out[k], part[k].type, part[k].at + (size_t)i * part[k].item,
+                s->field[k].shape.count);
 }
 
 static void idx_close(Stream *s)

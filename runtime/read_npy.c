@@ -8,11 +8,13 @@ typedef struct { unsigned char *bytes; size_t at; Type type; } Part;
 /* Where a field of integers is filled from floats, they must be whole. */
 static void check_whole(const char *path, const Npy *npy, const unsigned char *data, const Field *f)
 {
-    bool from = npy->shape.type == T_F32 || npy->shape.type == T_F64, to = f->shape.type == T_F32 || f->shape.type == T_F64;
+    bool from = npy->shape.type == T_F32 || npy->shape.type == T_F64;
+    bool to = f->shape.type == T_F32 || f->shape.type == T_F64;
     for (int64_t i = 0; from && !to && i < npy->shape.count; i++) {
         double v = load_number(npy->shape.type, data, i);
         if (v != floor(v) || fabs(v) > 9007199254740992.0)
-            rt_fail("%s: number %lld is %g, but field %s is of whole numbers (%s)", path, (long long)i, v, f->name, type_name(f->shape.type));
+            rt_fail("%s: number %lld is %g, but field %s is of whole numbers (%s)", path, (long long)i, v, f->name,
+                    type_name(f->shape.type));
     }
 }
 
@@ -60,7 +62,8 @@ static void npy_fetch(Stream *s, int64_t i, int tid, void *const *out)
     (void)tid;
     for (int k = 0; k < s->nfield; k++) {
         int64_t n = s->field[k].shape.count;
-        convert(s->field[k].shape.type, out[k], part[k].type, part[k].bytes + part[k].at + (size_t)(i * n) * type_size(part[k].type), n);
+        convert(s->field[k].shape.type, out[k], part[k].type,
+                part[k].bytes + part[k].at + (size_t)(i * n) * type_size(part[k].type), n);
     }
 }
 

@@ -1,7 +1,7 @@
 /* rt.h: what the files of the runtime share, in the order in which a run meets them.
 
-   Memory: what the run needs is allocated at start-up or when a step of the schedule begins; nothing is allocated during a
-   step of training.  Everything hangs on one Run, which lives until the process ends. */
+   Memory: what the run needs is allocated at start-up or when a step of the schedule begins; nothing is allocated
+   during a step of training. Everything hangs on one Run, which lives until the process ends. */
 #ifndef RT_H
 #define RT_H
 #include "nlrt.h"
@@ -17,11 +17,13 @@ extern const char *rt_name;                                /* of the program, fo
 _Noreturn void rt_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));                 /* exit status 1 */
 _Noreturn void rt_fail_at(const char *place, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 _Noreturn void rt_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));                /* exit status 2 */
-void rt_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));                           /* a warning; the run goes on */
+/* a warning; the run goes on */
+void rt_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void *rt_alloc(size_t n);                                  /* zeroed, 64-byte aligned, never NULL; free() */
 void *rt_grow(void *p, size_t n);                          /* realloc, never NULL */
 char *rt_strdup(const char *s);
-char *rt_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull(1)));                      /* malloc'ed text */
+/* malloc'ed text */
+char *rt_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull(1)));
 uint64_t rt_hash(uint64_t h, const void *bytes, size_t n); /* FNV-1a; start with RT_HASH */
 uint64_t rt_mix(uint64_t x);                               /* a good 64-bit mixer */
 #define RT_HASH 0xcbf29ce484222325u
@@ -58,7 +60,8 @@ typedef struct {
     Shape *in, *out;
 } Entry;
 
-typedef struct { const char *name; Shape shape; int from; } Field;   /* from: step fields only: the field of the stream */
+/* from: step fields only: the field of the stream */
+typedef struct { const char *name; Shape shape; int from; } Field;
 
 struct Stream;
 typedef struct { const char *name, *text; } Var;
@@ -100,7 +103,8 @@ void desc_read(Desc *d, const nl_program *p);              /* fails with a messa
 
 /* ---- team.c: entries are called by a team of threads */
 void team_init(const Desc *d, int nthreads);
-void team_run(void (*work)(void *), void *with);           /* work(with) by the first thread, while the others wait for its calls */
+/* work(with) by the first thread, while the others wait for its calls */
+void team_run(void (*work)(void *), void *with);
 int  team_threads(void);
 int  team_size(double work);                               /* threads that so many multiply-adds are worth */
 typedef void (*Job)(void *with, int tid, int n);
@@ -115,7 +119,8 @@ typedef struct Stream Stream;
 typedef struct {
     const char *kind;
     void (*open)(Stream *s, const Desc *d);                /* reads and checks files; fails with a message */
-    void (*prepare)(Stream *s, const Desc *d);             /* sets s->count; again when the seed changes; sources are ready */
+    /* sets s->count; again when the seed changes; sources are ready */
+    void (*prepare)(Stream *s, const Desc *d);
     void (*fetch)(Stream *s, int64_t i, int tid, void *const *out);      /* out[k]: field k of item i */
     void (*close)(Stream *s);
 } Reader;
@@ -151,7 +156,8 @@ void streams_seed(Desc *d, uint64_t seed);                 /* also the first tim
 void streams_close(Desc *d);
 const char *stream_file(const Desc *d, const char *path);  /* beside the source file, then in the current folder */
 void stream_temps(Stream *s, Stream *src);                 /* room for an item of src, per thread */
-uint64_t stream_draw(const Stream *s, const char *what, int64_t i);      /* 64 random bits: seed, the stream's name, what, i */
+/* 64 random bits: seed, the stream's name, what, i */
+uint64_t stream_draw(const Stream *s, const char *what, int64_t i);
 _Noreturn void stream_fail(const Stream *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void stream_status(const Stream *s, const nl_status *st);  /* fails if an index of its entry was out of range */
 
@@ -171,7 +177,8 @@ typedef struct {
     int *direct;                             /* for each field of the stream: the input it is fetched into, or -1 */
 } Feed;
 void feed_begin(Feed *f, const Desc *d, const Do *step, uint64_t seed);
-int64_t feed_next(Feed *f, int64_t pos, int64_t limit);    /* fills `in` from item number pos on, at most limit items; how many */
+/* fills `in` from item number pos on, at most limit items; how many */
+int64_t feed_next(Feed *f, int64_t pos, int64_t limit);
 int64_t feed_items(const Feed *f);                         /* what a whole reading takes, in units of pos; ENDLESS */
 void feed_end(Feed *f);
 
@@ -194,7 +201,7 @@ typedef struct {
     uint64_t seed; bool seed_given;
     int nthreads;
     bool quiet, allow_nan;
-    const char *checkpoint, *resume, *metrics_path, *tables;
+    const char *checkpoint, *resume, *metrics_path, *times_path, *tables;
     int64_t save_every, log_every;
     /* where the run stands: what a checkpoint keeps */
     int64_t add;                 /* added to the seed */
@@ -248,6 +255,7 @@ void progress_begin(const Run *r, const Do *d, int64_t total, int64_t done);
 void progress_tick(const Run *r, const Do *d, int64_t k, int64_t items, double loss);
 void progress_end(const Run *r, const Do *d, int64_t step, int64_t k, double loss, const double *values);
 void progress_clear(void);
+void progress_close(const Run *r);
 
 /* ---- checkpoint.c */
 void checkpoint_save(Run *r, const char *path);

@@ -1,11 +1,13 @@
-/* safetensors.c: u64 length, JSON head { name: {dtype, shape, data_offsets} }, data.  No length in the file is believed. */
+/* safetensors.c: u64 length, JSON head { name: {dtype, shape, data_offsets} }, data. No length in the file is
+   believed. */
 #include "data.h"
 #include <cJSON.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const char *const names[NSTORED] = {
-    [T_F32] = "F32", [T_F64] = "F64", [T_I32] = "I32", [T_I64] = "I64", [T_U32] = "U32", [T_U8] = "U8", [T_BOOL] = "BOOL",
+    [T_F32] = "F32", [T_F64] = "F64", [T_I32] = "I32", [T_I64] = "I64", [T_U32] = "U32", [T_U8] = "U8",
+    [T_BOOL] = "BOOL",
     [T_I8] = "I8", [T_I16] = "I16", [T_U16] = "U16", [T_U64] = "U64",
 };
 
@@ -13,7 +15,8 @@ const char *safetensors_type(Type t) { return names[t]; }
 
 static bool whole_number(const cJSON *x, double most, int64_t *out)
 {
-    if (!cJSON_IsNumber(x) || !(x->valuedouble >= 0 && x->valuedouble <= most) || x->valuedouble != (double)(int64_t)x->valuedouble)
+    if (!cJSON_IsNumber(x) || !(x->valuedouble >= 0 && x->valuedouble <= most)
+        || x->valuedouble != (double)(int64_t)x->valuedouble)
         return false;
     *out = (int64_t)x->valuedouble;
     return true;
@@ -42,7 +45,8 @@ static bool parse_tensor(const cJSON *item, size_t data, size_t n, Safetensors *
         || !cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2
         || !whole_number(offsets->child, (double)n, &from) || !whole_number(offsets->child->next, (double)n, &to)
         || from > to || (size_t)to > n - data)
-        return err_set(err, "tensor '%.200s': its dtype, shape or data_offsets are malformed or reach past the end", item->string);
+        return err_set(err, "tensor '%.200s': its dtype, shape or data_offsets are malformed or reach past the end",
+                       item->string);
     while (t < NSTORED && strcmp(names[t], dtype->valuestring) != 0)
         t++;
     if (t == NSTORED)
@@ -64,7 +68,8 @@ bool safetensors_parse(const unsigned char *b, size_t n, Safetensors *s, Err *er
     for (int i = 7; i >= 0; i--)
         len = len << 8 | b[i];
     if (len > n - 8)
-        return err_set(err, "byte 0: not a safetensors file, or cut short: its head would have %llu bytes", (unsigned long long)len);
+        return err_set(err, "byte 0: not a safetensors file, or cut short: its head would have %llu bytes",
+                       (unsigned long long)len);
     s->json = cJSON_ParseWithLength((const char *)b + 8, (size_t)len);
     if (!cJSON_IsObject(s->json)) {
         safetensors_free(s);

@@ -1,5 +1,5 @@
-/* stream.c: opening streams, and what all kinds of them share. A stream gives item i by random access; the kinds that read files
-   (read_*.c) and those made from other streams (derive.c) are rows of one table. */
+/* stream.c: opening streams, and what all kinds of them share. A stream gives item i by random access; the kinds that
+   read files (read_*.c) and those made from other streams (derive.c) are rows of one table. */
 #define _POSIX_C_SOURCE 200809L
 #include "rt.h"
 #include <stdarg.h>
@@ -39,7 +39,8 @@ void stream_status(const Stream *s, const nl_status *st)
     const Desc *d = s->desc;
     bool known = st->site >= 0 && st->site < d->nsite;
     const char *what = known ? d->site[st->site].what : NULL;
-    rt_fail_at(known ? d->site[st->site].line : s->line, "index %lld is outside of %s, which has %lld (stream %s)", (long long)st->index,
+    rt_fail_at(known ? d->site[st->site].line : s->line, "index %lld is outside of %s, which has %lld (stream %s)",
+               (long long)st->index,
                what ? what : "its tensor", (long long)st->limit, s->name);
 }
 
@@ -81,12 +82,14 @@ void streams_open(Desc *d)
     }
 }
 
+enum { COPY_WORK = 16 };                 /* multiply-adds in the time of fetching a number */
+
 /* What an item costs, and whether several threads may fetch items at once; sources are done. */
 static void weigh(Stream *s, const Desc *d)
 {
     s->work = s->entry < 0 ? 0 : d->entry[s->entry].work;
     for (int k = 0; k < s->nfield; k++)
-        s->work += (double)s->field[k].shape.count;
+        s->work += COPY_WORK * (double)s->field[k].shape.count;
     for (int k = 0; k < s->nsrc; k++) {
         const Stream *src = stream_src(s, k);
         s->ordered = s->ordered || src->ordered;

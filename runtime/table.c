@@ -1,8 +1,9 @@
-/* table.c: the tables of a schedule, made from the records of all tests. Where records meet in one cell the last one counts; those of
-   different `repeat` indices stand beside each other and are shown as mean +- standard deviation.
+/* table.c: the tables of a schedule, made from the records of all tests. Where records meet in one cell the last one
+   counts; those of different `repeat` indices stand beside each other and are shown as mean +- standard deviation.
 
-   Rows over a loop that trains, and columns over streams, make the accuracy matrix R[i][j]: after task i, on task j. Tests of the
-   same instances before the loop are its row 0. When it is square its summaries follow (T tasks, b: row 0):
+   Rows over a loop that trains, and columns over streams, make the accuracy matrix R[i][j]: after task i, on task j.
+   Tests of the same instances before the loop are its row 0. When it is square its summaries follow (T tasks, b: row
+   0):
      acc_last = mean_j R[T][j]                          learning_accuracy = mean_j R[j][j]
      bwt_gem = mean_{j<T} (R[T][j] - R[j][j])           fwt_gem = mean_{i>1} (R[i-1][i] - b[i])
      forgetting_chaudhry = mean_{j<T} (max_{i<T} R[i][j] - R[T][j]) */
@@ -17,9 +18,10 @@
 void record_add(Run *r, const Do *d, int64_t step, const double *values)
 {
     if (r->nrecord == r->caprecord)
-        r->record = rt_grow(r->record, sizeof *r->record * (size_t)(r->caprecord = r->caprecord ? 2 * r->caprecord : 64));
+        r->record = rt_grow(r->record, sizeof *r->record * (size_t)(r->caprecord = 2 * r->caprecord + 64));
     Record *rec = &r->record[r->nrecord++];
-    *rec = (Record){.todo = (int)(d - r->desc.todo), .step = step, .value = rt_alloc(sizeof(double) * (size_t)d->nreport)};
+    *rec = (Record){.todo = (int)(d - r->desc.todo), .step = step};
+    rec->value = rt_alloc(sizeof(double) * (size_t)d->nreport);
     memcpy(rec->value, values, sizeof(double) * (size_t)d->nreport);
 }
 
@@ -47,12 +49,14 @@ typedef struct {
     Names rows, cols, cells;     /* with a row 0, rows.at[0] is its label */
     int nrepeat; int *repeat;
     bool matrix, row0;
+    int *task;                   /* the column of each row's task */
     double *value; bool *has;    /* [row][col][cell][repeat] */
 } Grid;
 
 static size_t place(const Grid *g, int row, int col, int cell, int rep)
 {
-    return (((size_t)row * (size_t)g->cols.n + (size_t)col) * (size_t)g->cells.n + (size_t)cell) * (size_t)g->nrepeat + (size_t)rep;
+    size_t cols = (size_t)g->cols.n, cells = (size_t)g->cells.n, repeats = (size_t)g->nrepeat;
+    return (((size_t)row * cols + (size_t)col) * cells + (size_t)cell) * repeats + (size_t)rep;
 }
 
 /* What a record has under a name: its model, its stream or a loop's variable; NULL: nothing. */
@@ -124,7 +128,8 @@ static void collect(const Run *r, Grid *g)
     for (int i = 0; i < r->nrecord; i++) {
         const Record *rec = &r->record[i];
         const Do *t = &r->desc.todo[rec->todo];
-        Point p = {.rec = rec, .row = key_of(r, t, d->rows ? d->rows : "model"), .col = key_of(r, t, d->cols), .cell = key_of(r, t, d->cells),
+        Point p = {.rec = rec, .row = key_of(r, t, d->rows ? d->rows : "model"), .col = key_of(r, t, d->cols),
+                   .cell = key_of(r, t, d->cells),
                    .repeat = t->repeat};
         if (!p.col || !p.cell || (!p.row && !g->matrix) || !evaluate(r, d, t, rec, &p.value))
             continue;
@@ -178,6 +183,20 @@ static void make_axes(const Run *r, Grid *g)
     }
 }
 
+/* Where columns have the rows' names they are told by them, otherwise by their order. */
+static void find_tasks(Grid *g)
+{
+    int n = g->rows.n - g->row0;
+    bool named = true;
+    g->task = rt_alloc(sizeof *g->task * (size_t)n);
+    for (int i = 0; i < n; i++) {
+        g->task[i] = name_index(&g->cols, g->rows.at[i + g->row0], false);
+        named = named && g->task[i] >= 0;
+    }
+    for (int i = 0; i < n && !named; i++)
+        g->task[i] = i;
+}
+
 static void fill(Grid *g)
 {
     size_t n = (size_t)g->rows.n * (size_t)g->cols.n * (size_t)g->cells.n * (size_t)g->nrepeat;
@@ -202,6 +221,7 @@ static void grid_free(Grid *g)
     free(g->cols.at);
     free(g->cells.at);
     free(g->repeat);
+    free(g->task);
     free(g->value);
     free(g->has);
 }
@@ -234,7 +254,8 @@ static Stat cell_stat(const Grid *g, int row, int col, int cell)
 
 enum { SCIENTIFIC = -1 };
 
-/* Enough for four digits of the largest number, no more than the numbers have, and one at least unless they are large and whole. */
+/* Enough for four digits of the largest number, no more than the numbers have, and one at least unless they are large
+   and whole. */
 static int decimals(const double *v, int n)
 {
     double most = 0;
@@ -245,7 +266,8 @@ static int decimals(const double *v, int n)
         return SCIENTIFIC;
     int room = most >= 1000 ? 1 : most >= 100 ? 2 : most >= 10 ? 2 : most >= 1 ? 3 : 4;
     for (int i = 0; i < n; i++)
-        for (double p = pow(10, need); need < room && isfinite(v[i]) && fabs(v[i] * p - round(v[i] * p)) > 1e-6; p *= 10)
+        for (double p = pow(10, need); need < room && isfinite(v[i]) && fabs(v[i] * p - round(v[i] * p)) > 1e-6;
+             p *= 10)
             need++;
     return need == 0 && most < 1000 ? 1 : need;
 }
@@ -328,7 +350,8 @@ static char *cells_text(const Grid *g, int row, int col, int places)
     char *all = NULL;
     for (int c = 0; c < g->cells.n; c++) {
         Stat s = cell_stat(g, row, col, c);
-        char *one = stat_text(&s, places, g->nrepeat > 1), *joined = all ? rt_printf("%s / %s", all, one) : rt_strdup(one);
+        char *one = stat_text(&s, places, g->nrepeat > 1);
+        char *joined = all ? rt_printf("%s / %s", all, one) : rt_strdup(one);
         free(one);
         free(all);
         all = joined;
@@ -369,7 +392,7 @@ typedef struct { const Grid *g; int cell, rep, n; } Matrix;
 static double at(const Matrix *m, int i, int j)
 {
     const Grid *g = m->g;
-    size_t k = place(g, i - 1 + g->row0, j - 1, m->cell, m->rep);
+    size_t k = place(g, i - 1 + g->row0, g->task[j - 1], m->cell, m->rep);
     return g->has[k] ? g->value[k] : NAN;
 }
 
@@ -511,7 +534,9 @@ static void csv_text(FILE *to, const char *s)
 /* "100*accuracy", task, stream, model -> 100_accuracy_by_task_stream_model */
 static char *file_name(const Run *r, const Do *d, const char *end)
 {
-    char *s = rt_printf("%s by %s %s %s", d->title, d->rows ? d->rows : "model", d->cols ? d->cols : "", d->cells ? d->cells : ""), *to = s;
+    char *s = rt_printf("%s by %s %s %s", d->title, d->rows ? d->rows : "model", d->cols ? d->cols : "",
+                        d->cells ? d->cells : "");
+    char *to = s;
     for (const char *p = s; *p; p++)
         if ((*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z'))
             *to++ = *p;
@@ -554,8 +579,8 @@ static void write_grid(const Run *r, const Grid *g)
     const Do *d = g->d;
     char *path = file_name(r, d, "");
     FILE *to = csv_begin(path);
-    fprintf(to, "%s%s%s%s%s,value%s\n", d->rows ? d->rows : "model", d->cols ? "," : "", d->cols ? d->cols : "", d->cells ? "," : "",
-            d->cells ? d->cells : "", g->nrepeat > 1 ? ",sd,n" : "");
+    fprintf(to, "%s%s%s%s%s,value%s\n", d->rows ? d->rows : "model", d->cols ? "," : "", d->cols ? d->cols : "",
+            d->cells ? "," : "", d->cells ? d->cells : "", g->nrepeat > 1 ? ",sd,n" : "");
     for (int i = 0; i < g->rows.n; i++)
         for (int j = 0; j < g->cols.n; j++)
             for (int c = 0; c < g->cells.n; c++) {
@@ -581,7 +606,8 @@ static void write_summaries(const Run *r, const Grid *g)
 {
     char *path = file_name(r, g->d, "_summary");
     FILE *to = csv_begin(path);
-    fprintf(to, "summary%s%s,value%s\n", g->d->cells ? "," : "", g->d->cells ? g->d->cells : "", g->nrepeat > 1 ? ",sd,n" : "");
+    fprintf(to, "summary%s%s,value%s\n", g->d->cells ? "," : "", g->d->cells ? g->d->cells : "",
+            g->nrepeat > 1 ? ",sd,n" : "");
     for (int k = 0; k < NSUMMARY; k++)
         for (int c = 0; c < g->cells.n && (!summaries[k].needs_row0 || g->row0); c++) {
             Stat s = summary(g, k, c);
@@ -603,7 +629,8 @@ static bool same_text(const char *a, const char *b) { return a == b || (a && b &
 static bool seen_before(const Run *r, const Do *d)
 {
     for (const Do *t = r->desc.todo; t < d; t++)
-        if (t->kind == DO_TABLE && same_text(t->line, d->line) && same_text(t->title, d->title) && same_text(t->rows, d->rows)
+        if (t->kind == DO_TABLE && same_text(t->line, d->line) && same_text(t->title, d->title)
+            && same_text(t->rows, d->rows)
             && same_text(t->cols, d->cols) && same_text(t->cells, d->cells))
             return true;
     return false;
@@ -618,6 +645,7 @@ static void print_table(Run *r, const Do *d)
         printf("%s by %s: no test has these names\n\n", d->title, d->rows ? d->rows : "model");
     else {
         fill(&g);
+        find_tasks(&g);
         print_grid(&g, stdout);
         if (r->tables)
             write_grid(r, &g);

@@ -1,4 +1,4 @@
-/* tensorfile.c: one tensor of numbers from a json, npy or safetensors file. The kind is told by the name, less ".gz". */
+/* tensorfile.c: one tensor of numbers from a json, npy or safetensors file. Its name, less ".gz", tells the kind. */
 #include "tensorfile.h"
 #include <cJSON.h>
 #include <ctype.h>
@@ -57,7 +57,8 @@ static bool read_safetensors(const unsigned char *b, size_t n, const char *name,
         ok = fill(out, &t->shape, b + t->at, err);
     else
         ok = s.n == 1 && !*name ? fill(out, &s.tensor[0].shape, b + s.tensor[0].at, err)
-           : s.n ? err_set(err, "no tensor '%.200s' that can be read; the file has '%.200s'%s", name, s.tensor[0].name, s.n > 1 ? " and others" : "")
+           : s.n ? err_set(err, "no tensor '%.200s' that can be read; the file has '%.200s'%s", name, s.tensor[0].name,
+                           s.n > 1 ? " and others" : "")
                  : err_set(err, "no tensor '%.200s' that can be read", name);
     safetensors_free(&s);
     return ok;
@@ -128,7 +129,8 @@ static bool json_fill(const cJSON *x, int at, TensorFile *out, int64_t *k, Err *
             out->value[(*k)++] = v;
             return true;
         }
-        return err_set(err, "element %lld is no number%s", (long long)*k, cJSON_IsArray(x) ? " but a list: rows of different depth" : "");
+        return err_set(err, "element %lld is no number%s", (long long)*k,
+                       cJSON_IsArray(x) ? " but a list: rows of different depth" : "");
     }
     if (!cJSON_IsArray(x) || cJSON_GetArraySize(x) != out->dim[at])
         return err_set(err, "rows of different length: one has %lld elements, another %d", (long long)out->dim[at],

@@ -1,4 +1,5 @@
-/* tensorfile.h: one tensor of numbers from a file (json, npy, safetensors; plain or .gz), for the compiler's file() constant. */
+/* tensorfile.h: one tensor of numbers from a file (json, npy, safetensors; plain or .gz), for the compiler's file()
+   constant. */
 #ifndef TENSORFILE_H
 #define TENSORFILE_H
 #include "data.h"
@@ -10,8 +11,8 @@ typedef struct {
     double *value;               /* malloc'ed, row-major; exact up to 2^53 */
 } TensorFile;
 
-/* json: `name` is a path of members and positions ("a.b.0.c") to a number or nested lists of one shape; "" is the whole file.
-   safetensors: the tensor's name.  npy: name is not looked at. */
+/* json: `name` is a path of members and positions ("a.b.0.c") to a number or nested lists of one shape; "" is the
+   whole file. safetensors: the tensor's name. npy: name is not looked at. */
 bool tensorfile_read(const char *path, const char *name, TensorFile *out, Err *err);
 void tensorfile_free(TensorFile *t);
 #endif

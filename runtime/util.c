@@ -27,7 +27,14 @@ static void say(const char *place, const char *kind, const char *fmt, va_list ap
     fputc('\n', stderr);
 }
 
-#define FAIL(place, status) do { va_list ap; one_fails(); va_start(ap, fmt); say(place, "error: ", fmt, ap); va_end(ap); exit(status); } while (0)
+#define FAIL(place, status) do {                  \
+        va_list ap;                               \
+        one_fails();                              \
+        va_start(ap, fmt);                        \
+        say(place, "error: ", fmt, ap);           \
+        va_end(ap);                               \
+        exit(status);                             \
+    } while (0)
 
 _Noreturn void rt_fail(const char *fmt, ...) { FAIL(rt_name, 1); }
 _Noreturn void rt_usage(const char *fmt, ...) { FAIL(rt_name, 2); }

@@ -18,4 +18,8 @@ check "builds with sanitizers" builds
 check "broken programs" passes broken.sh
 check "language tests" passes lang.sh
 check "command line" passes cli.sh
+check "whole messages" passes messages.sh
+MUTATIONS=400
+export MUTATIONS
+check "mutations" passes mutate.sh
 finish

@@ -701,7 +701,8 @@ static const char *source(int end)
 {
     const char *s, *base = text("draw(%d)", below(3));
     if (g.kind == FILE_TEXT) {
-        s = chance(20) ? text("corpus window %d anywhere", g.rows) : chance(50) ? text("corpus window %d step %d", g.rows, between(1, 9)) : text("corpus window %d", g.rows);
+        if (chance(20)) return text("(corpus window %d anywhere)[%d:%d]", g.rows, below(3), between(4, 9));
+        s = chance(50) ? text("corpus window %d step %d", g.rows, between(1, 9)) : text("corpus window %d", g.rows);
         return chance(50) ? text("(%s)[%d:%d]", s, below(3), between(4, 9)) : text("(%s)[:80%%]", s);
     }
     int turned = chance(25), when = chance(10);

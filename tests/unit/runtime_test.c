@@ -1,4 +1,4 @@
-/* runtime_test.c: the runtime over a program written by hand: schedule, tables, levels, metrics, checkpoints, streams. */
+/* runtime_test.c: the runtime over a program written by hand: schedule, tables, levels, metrics, checkpoints. */
 #include "runtime_toy.h"
 #include "tensorfile.h"
 #include <criterion/criterion.h>
@@ -23,7 +23,8 @@ TestSuite(runtime, .init = toy_data, .fini = toy_clean, .timeout = 120);
 /* ---- schedule */
 Test(runtime, trains_tests_and_prints)
 {
-    char *todo = fmt("%s,%s,%s,%s,%s", new_toy(0, "p"), train(0, "p", 0, 20, ""), test(0, "p", 0, ""), test(0, "p", 1, ""),
+    char *todo = fmt("%s,%s,%s,%s,%s", new_toy(0, "p"), train(0, "p", 0, 20, ""), test(0, "p", 0, ""),
+                     test(0, "p", 1, ""),
                      TABLE("\"rows\":\"model\",\"cols\":\"stream\",\"cells\":null"));
     Ran r = run_toy(AB, todo, "--metrics m");
     OK(r);
@@ -90,14 +91,17 @@ Test(runtime, epochs_and_going_on)
 {
     /* 10 items, batch 4: an epoch has batches of 4, 4, 2. Two trains of 2 and 4 steps are one of 2 epochs. */
     char *one = fmt("%s,%s,%s", new_toy(0, "p"), train(0, "p", 0, 2, "\"epochs\":true"), test(0, "p", 1, ""));
-    char *two = fmt("%s,%s,%s,%s", new_toy(0, "p"), train(0, "p", 0, 2, ""), train(0, "p", 0, 4, ""), test(0, "p", 1, ""));
+    char *two = fmt("%s,%s,%s,%s", new_toy(0, "p"), train(0, "p", 0, 2, ""), train(0, "p", 0, 4, ""),
+                    test(0, "p", 1, ""));
     OK(run_toy(AB, one, "--metrics m1"));
     OK(run_toy(AB, two, "--metrics m2"));
-    char *a = strstr(read_text_file("m1"), "{\"event\":\"test\""), *b = strstr(read_text_file("m2"), "{\"event\":\"test\"");
+    char *a = strstr(read_text_file("m1"), "{\"event\":\"test\""),
+        *b = strstr(read_text_file("m2"), "{\"event\":\"test\"");
     cr_assert(a && b && strcmp(a, b) == 0, "%s\n%s", a, b);
     HAS(a, "\"step\":6");
     /* the other stream has a place of its own, and a new instance starts again */
-    char *mixed = fmt("%s,%s,%s,%s", new_toy(0, "p"), train(0, "p", 0, 6, ""), new_toy(0, "p"), train(0, "p", 0, 6, ""));
+    char *mixed = fmt("%s,%s,%s,%s", new_toy(0, "p"), train(0, "p", 0, 6, ""), new_toy(0, "p"),
+                      train(0, "p", 0, 6, ""));
     OK(run_toy(AB, mixed, "--metrics m3 --log-every 6"));
     char *m = read_text_file("m3"), *second = strchr(m, '\n') + 1;
     cr_assert_eq(strncmp(m, second, (size_t)(second - m)), 0, "%s", m);
@@ -110,7 +114,8 @@ Test(runtime, epochs_and_going_on)
 
 Test(runtime, shuffled)
 {
-    char *todo = fmt("%s,%s,%s", new_toy(0, "p"), train(0, "p", 0, 3, "\"epochs\":true,\"shuffled\":true"), test(0, "p", 0, ""));
+    char *todo = fmt("%s,%s,%s", new_toy(0, "p"), train(0, "p", 0, 3, "\"epochs\":true,\"shuffled\":true"),
+                     test(0, "p", 0, ""));
     char *plain = fmt("%s,%s,%s", new_toy(0, "p"), train(0, "p", 0, 3, "\"epochs\":true"), test(0, "p", 0, ""));
     OK(run_toy(AB, todo, "--metrics m1"));
     OK(run_toy(AB, todo, "--metrics m2"));
@@ -134,22 +139,28 @@ Test(runtime, until)
 
 Test(runtime, errors_of_a_schedule)
 {
-    char *gen = "{\"kind\":\"gen\",\"name\":\"g\",\"line\":\"toy.nl:2:1\",\"entry\":8,\"fields\":[{\"name\":\"x\",\"type\":\"f64\",\"shape\":[2]},{\"name\":\"y\",\"type\":\"f64\",\"shape\":[]}]}";
-    FAILS(run_toy(gen, fmt("%s,%s", new_toy(0, "p"), test(0, "p", 0, "")), ""), 1, "toy.nl:9:5: error: stream g has no end, so it cannot be tested");
-    FAILS(run_toy(gen, fmt("%s,%s", new_toy(0, "p"), train(0, "p", 0, 2, "\"epochs\":true")), ""), 1, "has no end, so it has no epochs");
-    FAILS(run_toy(gen, fmt("%s,%s", new_toy(0, "p"), train(0, "p", 0, 2, "\"shuffled\":true")), ""), 1, "cannot be shuffled");
+    char *gen =
+        "{\"kind\":\"gen\",\"name\":\"g\",\"line\":\"toy.nl:2:1\",\"entry\":8,\"fields\":[{\"name\":\"x\",\"type\":\"f64\",\"shape\":[2]},{\"name\":\"y\",\"type\":\"f64\",\"shape\":[]}]}";
+    FAILS(run_toy(gen, fmt("%s,%s", new_toy(0, "p"), test(0, "p", 0, "")), ""), 1,
+          "toy.nl:9:5: error: stream g has no end, so it cannot be tested");
+    FAILS(run_toy(gen, fmt("%s,%s", new_toy(0, "p"), train(0, "p", 0, 2, "\"epochs\":true")), ""), 1,
+          "has no end, so it has no epochs");
+    FAILS(run_toy(gen, fmt("%s,%s", new_toy(0, "p"), train(0, "p", 0, 2, "\"shuffled\":true")), ""), 1,
+          "cannot be shuffled");
     OK(run_toy(gen, fmt("%s,%s", new_toy(0, "p"), train(0, "p", 0, 9, "")), "--allow-nan"));
 }
 
 Test(runtime, not_a_number)
 {
     write_text("nan.csv", "0,0,0\n1,1,1\n2,2,0\n3,3,1\nnan,1,1\n");
-    char *streams = csv("n", "nan.csv"), *todo = fmt("%s,%s,%s", new_toy(0, "p"), train(0, "p", 0, 3, ""), test(0, "p", 0, ""));
+    char *streams = csv("n", "nan.csv"), *todo = fmt("%s,%s,%s", new_toy(0, "p"), train(0, "p", 0, 3, ""),
+                                                     test(0, "p", 0, ""));
     FAILS(run_toy(streams, todo, ""), 1, "toy.nl:5:12: error: loss is not a number (model p, in step 2)");
     OK(run_toy(streams, todo, "--allow-nan --metrics m"));
     HAS(read_text_file("m"), "\"loss\":null");
     FAILS(run_toy(streams, todo, "--checkpoint c --save-every 1"), 1, "the last checkpoint is c");
-    OK(run_toy(streams, fmt("%s,%s,%s", new_toy(0, "p"), train(0, "p", 0, 3, ""), test(0, "p", 0, "")), "--resume c --allow-nan --n nan.csv"));
+    OK(run_toy(streams, fmt("%s,%s,%s", new_toy(0, "p"), train(0, "p", 0, 3, ""), test(0, "p", 0, "")),
+               "--resume c --allow-nan --n nan.csv"));
 }
 
 Test(runtime, index_out_of_range)
@@ -175,15 +186,18 @@ Test(runtime, threads_change_no_bit)
 Test(runtime, no_memory_in_steps)
 {
     toy_watch_memory = 1;
-    OK(run_toy(AB, fmt("%s,%s", new_toy(0, "p"), train(0, "p", 0, 200, "\"shuffled\":true")), "--metrics m --threads 1"));
+    OK(run_toy(AB, fmt("%s,%s", new_toy(0, "p"), train(0, "p", 0, 200, "\"shuffled\":true")),
+               "--metrics m --threads 1"));
     OK(run_toy(AB, fmt("%s,%s", new_toy(0, "p"), train(0, "p", 0, 200, "\"until\":7")), "--threads 1"));
 }
 
 /* A model over () has steps without data; a test is one. */
 Test(runtime, no_data)
 {
-    const char *rest = "\"inst\":0,\"name\":\"p\",\"stream\":-1,\"entry\":15,\"finish\":4,\"accs\":3,\"fields\":[],\"reports\":[{\"name\":\"loss\",\"line\":null},{\"name\":\"n\",\"line\":null}]";
-    OK(run_toy(AB, fmt("%s,{\"do\":\"train\",\"for\":5,%s},{\"do\":\"train\",\"for\":2,\"epochs\":true,%s},{\"do\":\"test\",%s}", new_toy(0, "p"), rest, rest, rest),
+    const char *rest =
+        "\"inst\":0,\"name\":\"p\",\"stream\":-1,\"entry\":15,\"finish\":4,\"accs\":3,\"fields\":[],\"reports\":[{\"name\":\"loss\",\"line\":null},{\"name\":\"n\",\"line\":null}]";
+    OK(run_toy(AB,
+               fmt("%s,{\"do\":\"train\",\"for\":5,%s},{\"do\":\"train\",\"for\":2,\"epochs\":true,%s},{\"do\":\"test\",%s}", new_toy(0, "p"), rest, rest, rest),
                "--metrics m --checkpoint c"));
     HAS(read_text_file("m"), "{\"event\":\"test\",\"model\":\"p\",\"stream\":null,\"step\":7,\"loss\":8,\"n\":8}");
 }
@@ -203,7 +217,8 @@ Test(runtime, kept_state)
 {
     char *first = train(0, "p", 0, 2, "\"fresh\":14"), *tested = test(0, "p", 0, "\"learning\":true,\"fresh\":14");
     toy_kept = 1;
-    OK(run_toy(AB, fmt("%s,%s", new_toy(0, "p"), train(0, "p", 0, 2, "\"fresh\":14,\"carry\":true")), "--checkpoint c.safetensors"));
+    OK(run_toy(AB, fmt("%s,%s", new_toy(0, "p"), train(0, "p", 0, 2, "\"fresh\":14,\"carry\":true")),
+               "--checkpoint c.safetensors"));
     cr_assert_eq(tensor_in("c.safetensors", "Toy.sum"), 0);
     OK(run_toy(AB, fmt("%s,%s", new_toy(0, "p"), first), "--checkpoint c.safetensors"));
     cr_assert_eq(tensor_in("c.safetensors", "Toy.sum"), -1000);
@@ -217,14 +232,16 @@ Test(runtime, kept_state)
 Test(runtime, copies)
 {
     char *copy = "{\"do\":\"copy\",\"inst\":1,\"from\":0,\"name\":\"q\"}";
-    OK(run_toy(AB, fmt("%s,%s,%s,%s,%s", new_toy(0, "p"), train(0, "p", 0, 3, ""), copy, train(0, "p", 0, 3, ""), train(1, "q", 0, 3, "")), "--checkpoint c.safetensors"));
-    cr_assert_eq(tensor_in("c.safetensors", "p.Toy.w"), tensor_in("c.safetensors", "q.Toy.w"));       /* its place in the stream too */
+    OK(run_toy(AB, fmt("%s,%s,%s,%s,%s", new_toy(0, "p"), train(0, "p", 0, 3, ""), copy, train(0, "p", 0, 3, ""),
+                       train(1, "q", 0, 3, "")), "--checkpoint c.safetensors"));
+    /* its place in the stream too */
+    cr_assert_eq(tensor_in("c.safetensors", "p.Toy.w"), tensor_in("c.safetensors", "q.Toy.w"));
     cr_assert_eq(tensor_in("c.safetensors", "q.Toy.count"), 6);
 }
 
 /* ---- tables */
-/* Tests in which `accuracy` is what we want: a stream of one item for each number would be long; the expression is the loss instead,
-   and a point x = (v, 0), y = 0 of a Toy with w = (0.1, -0.2) has loss 0.005 v^2. */
+/* Tests in which `accuracy` is what we want: a stream of one item for each number would be long; the expression is the
+   loss instead, and a point x = (v, 0), y = 0 of a Toy with w = (0.1, -0.2) has loss 0.005 v^2. */
 static char *point(const char *name, double percent)
 {
     char *file = fmt("%s.csv", name);
@@ -290,12 +307,32 @@ Test(runtime, accuracy_matrix)
     HAS(r.out, "bwt_gem");
 }
 
+/* Columns that have the rows' names belong to them, in whatever order: .9 and .8 are the tasks just learned. */
+Test(runtime, accuracy_matrix_by_name)
+{
+    static const struct { const char *stream, *task; double v; } r[] = {
+        {"two", "one", .2}, {"one", "one", .9}, {"two", "two", .8}, {"one", "two", .6},
+    };
+    char *streams = csv("a", "a.csv"), *todo = new_toy(0, "net");
+    for (int i = 0; i < 4; i++) {
+        char *vars = fmt("\"vars\":[[\"task\",\"%s\"]]", r[i].task);
+        streams = fmt("%s,%s", streams, renamed(point(fmt("q%d", i), r[i].v), r[i].stream));
+        todo = fmt("%s,%s,%s", todo, train(0, "net", 0, 0, vars), test(0, "net", i + 1, vars));
+    }
+    OK(run_toy(streams, fmt("%s,%s", todo, LOSS_TABLE("\"rows\":\"task\",\"cols\":\"stream\"")), "--metrics m"));
+    char *s = strstr(read_text_file("m"), "\"acc_last\"");
+    cr_assert_float_eq(number_after(s, "\"bwt_gem\":"), -0.3, 1e-12);
+    cr_assert_float_eq(number_after(s, "\"learning_accuracy\":"), 0.85, 1e-12);
+}
+
 Test(runtime, a_table_that_is_no_square)
 {
     char *streams = fmt("%s,%s,%s", csv("a", "a.csv"), point("q", 0.3), point("r", 0.4));
     char *todo = fmt("%s,%s,%s,%s,%s,%s,%s", new_toy(0, "p"), train(0, "p", 0, 0, "\"vars\":[[\"task\",\"one\"]]"),
-                     test(0, "p", 1, "\"vars\":[[\"task\",\"one\"]]"), test(0, "p", 2, "\"vars\":[[\"task\",\"one\"]]"), test(0, "p", 2, ""),
-                     LOSS_TABLE("\"rows\":\"task\",\"cols\":\"stream\",\"cells\":null"), LOSS_TABLE("\"rows\":\"task\",\"cols\":\"none\",\"cells\":null"));
+                     test(0, "p", 1, "\"vars\":[[\"task\",\"one\"]]"),
+                     test(0, "p", 2, "\"vars\":[[\"task\",\"one\"]]"), test(0, "p", 2, ""),
+                     LOSS_TABLE("\"rows\":\"task\",\"cols\":\"stream\",\"cells\":null"),
+                     LOSS_TABLE("\"rows\":\"task\",\"cols\":\"none\",\"cells\":null"));
     Ran r = run_toy(streams, todo, "");
     OK(r);
     LACKS(r.out, "acc_last");
@@ -307,8 +344,10 @@ Test(runtime, repeats)
 {
     char *var = "\"repeat\":0,\"vars\":[[\"task\",\"one\"]]", *var1 = "\"repeat\":1,\"vars\":[[\"task\",\"one\"]]";
     char *streams = fmt("%s,%s,%s", csv("a", "a.csv"), point("q", 0.3), renamed(point("r", 0.4), "q"));
-    char *todo = fmt("%s,{\"do\":\"seed\",\"add\":0},%s,{\"do\":\"seed\",\"add\":97},%s,%s,%s,%s", new_toy(0, "p"), test(0, "p", 1, var), new_toy(1, "p"),
-                     test(1, "p", 1, var1), test(1, "p", 2, var1), LOSS_TABLE("\"rows\":\"task\",\"cols\":\"stream\",\"cells\":null"));
+    char *todo = fmt("%s,{\"do\":\"seed\",\"add\":0},%s,{\"do\":\"seed\",\"add\":97},%s,%s,%s,%s", new_toy(0, "p"),
+                     test(0, "p", 1, var), new_toy(1, "p"),
+                     test(1, "p", 1, var1), test(1, "p", 2, var1),
+                     LOSS_TABLE("\"rows\":\"task\",\"cols\":\"stream\",\"cells\":null"));
     Ran r = run_toy(streams, todo, "--tables t");
     OK(r);
     HAS(r.out, "mean +- standard deviation of 2");
@@ -319,7 +358,8 @@ Test(runtime, repeats)
 Test(runtime, cells_and_step)
 {
     char *streams = fmt("%s,%s", csv("a", "a.csv"), point("q", 0.5));
-    char *todo = fmt("%s,%s,%s,%s,%s,%s,%s", new_toy(0, "p"), new_toy(1, "q"), test(0, "p", 1, ""), test(1, "q", 1, ""), train(1, "q", 0, 3, ""),
+    char *todo = fmt("%s,%s,%s,%s,%s,%s,%s", new_toy(0, "p"), new_toy(1, "q"), test(0, "p", 1, ""),
+                     test(1, "q", 1, ""), train(1, "q", 0, 3, ""),
                      LOSS_TABLE("\"rows\":\"stream\",\"cells\":\"model\",\"cols\":null"),
                      "{\"do\":\"table\",\"title\":\"step\",\"value\":6,\"names\":[\"step\"],\"rows\":\"model\"}");
     Ran r = run_toy(streams, todo, "");
@@ -332,7 +372,8 @@ Test(runtime, cells_and_step)
 /* ---- levels */
 Test(runtime, levels)
 {
-    Ran r = run_toy(AB, fmt("%s,%s,%s", new_toy(0, "p"), train(0, "p", 0, 12, ""), test(0, "p", 0, "\"learning\":true")), "--metrics m");
+    Ran r = run_toy(AB, fmt("%s,%s,%s", new_toy(0, "p"), train(0, "p", 0, 12, ""),
+                            test(0, "p", 0, "\"learning\":true")), "--metrics m");
     OK(r);
     char *m = strstr(read_text_file("m"), "\"event\":\"summary\"");
     cr_assert_eq(number_after(m, "\"Toy.w\":"), 12);
@@ -345,6 +386,77 @@ Test(runtime, levels)
     LACKS(r.out, "Toy.w never moved");
     r = run_toy(AB, fmt("%s,%s", new_toy(0, "p"), test(0, "p", 0, "")), "");
     HAS(r.out, "Toy.w never moved\n");
+}
+
+/* ---- what is written */
+Test(runtime, progress_on_a_terminal)
+{
+    toy_terminal = 1;
+    toy_sleep = 30;
+    Ran r = run_toy(AB, fmt("%s,%s", new_toy(0, "p"),
+                            train(0, "p", 0, 16, "\"vars\":[[\"task\",\"one\"]],\"repeat\":2")), "");
+    OK(r);
+    HAS(r.err, "\r\033[Ktrain p on a, repeat 3, task one  step ");
+    HAS(r.err, "/16  loss 0.");
+    HAS(r.err, " items/s  0:00 left\r\033[Ktrain p on a, repeat 3, task one: step 16, loss ");
+    r = run_toy(AB, fmt("%s,%s", new_toy(0, "p"), train(0, "p", 0, 16, "")), "-q");
+    LACKS(r.err, "train");
+}
+
+Test(runtime, names_in_metrics_and_tables)
+{
+    /* loop variables called as a column or a report, and texts that JSON and CSV must quote */
+    const char *vars =
+        "\"vars\":[[\"step\",\"7\"],[\"loss\",\"x\"],[\"rate\",\"1e-3\"],[\"rule\",\"a \\\"b\\\", c\\n\"],[\"hex\",\"0x10\"]]";
+    OK(run_toy(AB, fmt("%s,%s,%s", new_toy(0, "p"), test(0, "p", 0, vars),
+                       TABLE("\"rows\":\"rule\",\"cols\":\"rate\",\"cells\":\"hex\"")), "--metrics m --tables t"));
+    char *m = read_text_file("m");
+    HAS(m, "\"step\":0,\"loss\":\"x\",\"rate\":0.001,\"rule\":\"a \\\"b\\\", c\\u000a\",\"hex\":\"0x10\",\"accuracy\":");
+    HAS(read_text_file("t/100_accuracy_by_rule_rate_hex.csv"), "rule,rate,hex,value\n\"a \"\"b\"\", c\n\",1e-3,0x10,");
+}
+
+Test(runtime, summaries_over_repeats)
+{
+    char *both = fmt("%s,%s", matrix_tests(1, 0, "\"repeat\":0"), matrix_tests(1, 1, "\"repeat\":1"));
+    Ran r = run_toy(matrix_streams(), fmt("%s,%s", both, LOSS_TABLE("\"rows\":\"task\",\"cols\":\"stream\"")),
+                    "--metrics m --tables t");
+    OK(r);
+    HAS(read_text_file("m"), "\"rows\":\"task\",\"acc_last\":0.75");
+    HAS(read_text_file("m"), "\"acc_last_sd\":");
+    HAS(r.out, "acc_last              0.7500 +- 0.0000");
+    HAS(read_text_file("t/loss_by_task_stream_summary.csv"), "summary,value,sd,n\nacc_last,0.75");
+}
+
+/* Tables within a loop are printed once; numbers that need it are in powers of ten. */
+Test(runtime, tables_once)
+{
+    char *table = LOSS_TABLE("\"rows\":\"model\",\"line\":\"toy.nl:1:1\""),
+        *streams = fmt("%s,%s", csv("a", "a.csv"), point("q", 3e9));
+    Ran r = run_toy(streams, fmt("%s,%s,%s,%s", new_toy(0, "p"), test(0, "p", 1, ""), table, table), "");
+    OK(r);
+    cr_assert_eq(count_lines(r.out, "loss by model"), 1);
+    HAS(r.out, "3.000e+09");
+}
+
+Test(runtime, output_that_cannot_be_written)
+{
+    toy_out = "/dev/full";
+    FAILS(run_toy(AB, fmt("%s,%s", new_toy(0, "p"), TABLE("\"rows\":\"model\"")), ""), 1,
+          "the results cannot be written: No space left");
+    toy_out = "stdout";
+    FAILS(run_toy(AB, fmt("%s,%s,%s", new_toy(0, "p"), test(0, "p", 0, ""), TABLE("\"rows\":\"model\"")),
+                  "--tables none/t"), 1, "none/t: the folder cannot be made");
+}
+
+Test(runtime, metrics_that_are_gone)
+{
+    char *todo = fmt("%s,%s,%s", new_toy(0, "p"), train(0, "p", 0, 3, ""), test(0, "p", 0, ""));
+    OK(run_toy(AB, todo, "--checkpoint c --metrics m"));
+    write_text("m", "short");
+    Ran r = run_toy(AB, todo, "--resume c --metrics m");
+    OK(r);
+    HAS(r.err, "warning: m does not hold what the interrupted run had written; it begins anew");
+    FAILS(run_toy(AB, todo, "--resume c --log-every 3"), 1, "saved with --log-every 0, not 3");
 }
 
 /* ---- checkpoints */
@@ -384,7 +496,8 @@ Test(runtime, resumed_is_the_same)
         cr_assert_eq(first.status, 128 + toy_signal, "%d: %s", at[i], first.err);
         HAS(first.err, "--resume parts.c goes on");
         toy_signal_at = 0;
-        same_end(fmt("step %d", at[i]), whole, run_toy(AB, todo, "--checkpoint parts.c --resume parts.c --metrics parts.m"));
+        same_end(fmt("step %d", at[i]), whole,
+                 run_toy(AB, todo, "--checkpoint parts.c --resume parts.c --metrics parts.m"));
     }
 }
 
@@ -398,9 +511,11 @@ Test(runtime, killed_and_resumed_is_the_same)
         remove("parts.c");
         toy_signal_at = at;
         toy_signal = SIGKILL;
-        cr_assert_eq(run_toy(AB, todo, "--checkpoint parts.c --save-every 3 --metrics parts.m --log-every 4").status, -SIGKILL);
+        cr_assert_eq(run_toy(AB, todo, "--checkpoint parts.c --save-every 3 --metrics parts.m --log-every 4").status,
+                     -SIGKILL);
         toy_signal_at = 0;
-        same_end(fmt("step %d", at), whole, run_toy(AB, todo, "--checkpoint parts.c --resume parts.c --metrics parts.m"));
+        same_end(fmt("step %d", at), whole,
+                 run_toy(AB, todo, "--checkpoint parts.c --resume parts.c --metrics parts.m"));
     }
 }
 
@@ -467,14 +582,16 @@ Test(runtime, disk_full)
 {
     char *todo = fmt("%s,%s", new_toy(0, "p"), train(0, "p", 0, 3, ""));
     FAILS(run_toy(AB, todo, "--checkpoint /dev/full"), 1, "/dev/full: the checkpoint cannot be written: No space left");
-    FAILS(run_toy(AB, fmt("%s,%s,%s", todo, test(0, "p", 0, ""), LOSS_TABLE("\"rows\":\"model\"")), "--tables /dev/full"), 1, "/dev/full/loss_by_model.csv: cannot be written");
+    FAILS(run_toy(AB, fmt("%s,%s,%s", todo, test(0, "p", 0, ""), LOSS_TABLE("\"rows\":\"model\"")),
+                  "--tables /dev/full"), 1, "/dev/full/loss_by_model.csv: cannot be written");
     FAILS(run_toy(AB, todo, "--metrics /dev/full"), 1, "/dev/full: cannot be written: No space left");
     OK(run_toy(AB, todo, "--checkpoint c"));
     size_t n, m;
     char *old = read_bytes("c", &n);
     FAILS(run_toy(AB, todo, "--checkpoint none/c"), 1, "none/c: the checkpoint cannot be written: No such file");
     cr_assert_eq(symlink("/dev/full", "c.tmp"), 0);
-    FAILS(run_toy(AB, fmt("%s,%s", new_toy(0, "p"), train(0, "p", 0, 9, "")), "--checkpoint c"), 1, "the one before is whole");
+    FAILS(run_toy(AB, fmt("%s,%s", new_toy(0, "p"), train(0, "p", 0, 9, "")), "--checkpoint c"), 1,
+          "the one before is whole");
     char *now = read_bytes("c", &m);
     cr_assert(n == m && memcmp(old, now, n) == 0);
 }

@@ -3,6 +3,7 @@
 #include "runtime_toy.h"
 #include "nlrt.h"
 #include <dirent.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <math.h>
 #include <signal.h>
@@ -15,7 +16,8 @@
 #include <zlib.h>
 
 int64_t toy_signal_at;
-int toy_signal, toy_watch_memory, toy_team, toy_kept;
+int toy_signal, toy_watch_memory, toy_team, toy_kept, toy_sleep, toy_terminal;
+const char *toy_out = "stdout";
 
 /* ---- text */
 static char *keep(char *s)                       /* the last few thousand texts stay */
@@ -174,6 +176,7 @@ static void step(const nl_call *c)
             t->w[i] -= 0.1 * t->m[i];
         }
         t->count++;
+        usleep((useconds_t)toy_sleep * 1000);
         watch_memory(t->count);
         if (t->count % 5 == 0)
             t->slow += ((double *)c->out[0])[1] + 1;
@@ -267,9 +270,12 @@ static void nothing(const nl_call *c)
 }
 
 static const nl_entry entries[NENTRIES] = {
-    [E_INIT] = {init, 0}, [E_STEP] = {step, 0}, [E_TEST] = {test_step, 0}, [E_LEARN] = {learn_step, 0}, [E_FINISH] = {finish, 0},
-    [E_VALUE] = {value, 0}, [E_STEPS] = {steps, 0}, [E_UNTIL] = {until, 0}, [E_GEN] = {gen, 0}, [E_MAP] = {map, 0}, [E_WHEN] = {when, 0},
-    [E_SHARE] = {share, 0}, [E_BYTES] = {bytes, 0}, [E_BYTES_FINISH] = {bytes_finish, 0}, [E_FRESH] = {fresh, 0}, [E_VOID] = {nothing, 0},
+    [E_INIT] = {init, 0}, [E_STEP] = {step, 0}, [E_TEST] = {test_step, 0}, [E_LEARN] = {learn_step, 0},
+        [E_FINISH] = {finish, 0},
+    [E_VALUE] = {value, 0}, [E_STEPS] = {steps, 0}, [E_UNTIL] = {until, 0}, [E_GEN] = {gen, 0}, [E_MAP] = {map, 0},
+        [E_WHEN] = {when, 0},
+    [E_SHARE] = {share, 0}, [E_BYTES] = {bytes, 0}, [E_BYTES_FINISH] = {bytes_finish, 0}, [E_FRESH] = {fresh, 0},
+        [E_VOID] = {nothing, 0},
 };
 
 /* ---- the description */
@@ -308,25 +314,28 @@ char *csv(const char *name, const char *path)
                "{\"name\":\"x\",\"type\":\"f64\",\"shape\":[2]},{\"name\":\"y\",\"type\":\"f64\",\"shape\":[]}],\"src\":[]}", name, name, path);
 }
 
-char *new_toy(int inst, const char *name) { return fmt("{\"do\":\"new\",\"inst\":%d,\"model\":0,\"name\":\"%s\"}", inst, name); }
+char *new_toy(int inst, const char *name) { return fmt("{\"do\":\"new\",\"inst\":%d,\"model\":0,\"name\":\"%s\"}",
+                                                       inst, name); }
 
 #define STEP_REST "\"batch\":4,\"accs\":3,\"line\":\"toy.nl:9:5\",\"reports\":[{\"name\":\"loss\",\"line\":\"toy.nl:5:12\"},{\"name\":\"accuracy\",\"line\":\"toy.nl:6:12\"}]," \
     "\"fields\":[{\"name\":\"x\",\"from\":0,\"type\":\"f64\",\"shape\":[2]},{\"name\":\"y\",\"from\":1,\"type\":\"f64\",\"shape\":[]}],\"finish\":4"
 
 char *train(int inst, const char *name, int stream, int n, const char *more)
 {
-    return fmt("{\"do\":\"train\",\"inst\":%d,\"name\":\"%s\",\"stream\":%d,\"for\":%d,\"entry\":1," STEP_REST "%s%s}", inst, name, stream, n, *more ? "," : "", more);
+    return fmt("{\"do\":\"train\",\"inst\":%d,\"name\":\"%s\",\"stream\":%d,\"for\":%d,\"entry\":1," STEP_REST "%s%s}",
+               inst, name, stream, n, *more ? "," : "", more);
 }
 
 char *test(int inst, const char *name, int stream, const char *more)
 {
     bool learning = strstr(more, "learning") != NULL;
-    return fmt("{\"do\":\"test\",\"inst\":%d,\"name\":\"%s\",\"stream\":%d,\"entry\":%d," STEP_REST "%s%s}", inst, name, stream, learning ? E_LEARN : E_TEST,
+    return fmt("{\"do\":\"test\",\"inst\":%d,\"name\":\"%s\",\"stream\":%d,\"entry\":%d," STEP_REST "%s%s}", inst,
+               name, stream, learning ? E_LEARN : E_TEST,
                *more ? "," : "", more);
 }
 
 /* ---- a run */
-static _Noreturn void child(const char *streams, const char *schedule, const char *arguments)
+static _Noreturn void child(const char *streams, const char *schedule, const char *arguments, const char *terminal)
 {
     char *argv[32] = {"toy"}, *words = strdup(arguments), *json;
     int argc = 1;
@@ -336,20 +345,40 @@ static _Noreturn void child(const char *streams, const char *schedule, const cha
     const char *work = toy_team ? "1e7" : "100";
     json = fmt(head, hash ? hash : "0123456789abcdef", toy_kept ? "true" : "false", work, work, work, work);
     json = fmt("%s\"streams\":[%s],\"schedule\":[%s]}", json, streams, schedule);
-    if (!freopen("stdout", "w", stdout) || !freopen("stderr", "w", stderr))
+    if (!freopen(toy_out, "w", stdout) || !freopen(terminal ? terminal : "stderr", "w", stderr))
         _exit(99);
     const nl_program p = {.abi = NL_ABI, .json = json, .entry = entries, .nentry = NENTRIES, .cpu_features = ""};
     exit(nlrt_main(&p, argc, argv));
 }
 
+/* What was written to the terminal; it is small enough to lie there until the run is over. */
+static void save_terminal(int master)
+{
+    char text[4096];
+    fcntl(master, F_SETFL, O_NONBLOCK);
+    ssize_t n = read(master, text, sizeof text);
+    write_file("stderr", text, n > 0 ? (size_t)n : 0);
+    close(master);
+}
+
 Ran run_toy(const char *streams, const char *schedule, const char *arguments)
 {
-    int status = 0;
+    int status = 0, master = toy_terminal ? posix_openpt(O_RDWR | O_NOCTTY) : -1, line = -1;
+    const char *terminal = NULL;
+    if (master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0)
+        terminal = fmt("%s", ptsname(master));
+    if (terminal)
+        line = open(terminal, O_RDWR | O_NOCTTY);        /* held, so that it stays when the run closes its end */
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0)
-        child(streams, schedule, arguments);
+        child(streams, schedule, arguments, terminal);
     if (pid < 0 || waitpid(pid, &status, 0) != pid)
         abort();
-    return (Ran){WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_text_file("stdout"), read_text_file("stderr")};
+    if (terminal)
+        save_terminal(master);
+    if (line >= 0)
+        close(line);
+    return (Ran){WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_text_file("stdout"),
+                 read_text_file("stderr")};
 }

@@ -1,12 +1,15 @@
-/* runtime_toy.h: a program written by hand, as the compiler would have made it, and a way to run it in a process of its own. */
+/* runtime_toy.h: a program written by hand, as the compiler would have made it, and a way to run it in a process of
+   its own. */
 #ifndef RUNTIME_TOY_H
 #define RUNTIME_TOY_H
 #include <stdint.h>
 #include <stdio.h>
 
-/* Toy: w : [2] learns 0.5*(w.x - y)^2 with momentum, slow : [] adds up the error every 5 items, idle is due every 1000, sum adds x[0] when
-   it is tested with `learning`.  Reports: loss, accuracy (are w.x and y on the same side of 0.5). */
-enum { E_INIT, E_STEP, E_TEST, E_LEARN, E_FINISH, E_VALUE, E_STEPS, E_UNTIL, E_GEN, E_MAP, E_WHEN, E_SHARE, E_BYTES, E_BYTES_FINISH, E_FRESH, E_VOID, NENTRIES };
+/* Toy: w : [2] learns 0.5*(w.x - y)^2 with momentum, slow : [] adds up the error every 5 items, idle is due every
+   1000, sum adds x[0] when it is tested with `learning`. Reports: loss, accuracy (are w.x and y on the same side of
+   0.5). */
+enum { E_INIT, E_STEP, E_TEST, E_LEARN, E_FINISH, E_VALUE, E_STEPS, E_UNTIL, E_GEN, E_MAP, E_WHEN, E_SHARE, E_BYTES,
+       E_BYTES_FINISH, E_FRESH, E_VOID, NENTRIES };
 
 extern int64_t toy_signal_at;    /* in this step of a Toy, counted from 1 ... */
 extern int toy_signal;           /* ... this signal is raised */
@@ -17,6 +20,10 @@ char *fmt(const char *f, ...) __attribute__((format(printf, 1, 2)));      /* sta
 extern int toy_team;             /* steps are worth several threads */
 
 extern int toy_kept;             /* Toy.sum is state of an inner level that goes on from item to item */
+
+extern int toy_sleep;            /* milliseconds that a step takes */
+extern int toy_terminal;         /* the standard error is a terminal */
+extern const char *toy_out;      /* where the standard output goes */
 
 /* Pieces of the description. */
 char *csv(const char *name, const char *path);                           /* -> (x : [2], y : []) */
@@ -32,6 +39,7 @@ void write_text(const char *name, const char *text);
 void write_gz(const char *name, const void *bytes, size_t n);
 char *read_text_file(const char *name);
 char *read_bytes(const char *name, size_t *n);
-void toy_data(void);                                                     /* a.csv, b.csv: 10 and 7 points, in a fresh folder, which becomes the current one */
+/* a.csv, b.csv: 10 and 7 points, in a fresh folder, which becomes the current one */
+void toy_data(void);
 void toy_clean(void);
 #endif

@@ -14,7 +14,9 @@ TestSuite(streams, .init = toy_data, .fini = toy_clean, .timeout = 120);
         cr_assert(strstr(r_.err, text), "no '%s' in: %s", text, r_.err); } while (0)
 
 /* ---- streams of one field of four i32: the test reports their sum, and the sum weighted by position */
-static char *fields4(const char *type, const char *shape) { return fmt("[{\"name\":\"x\",\"type\":\"%s\",\"shape\":[%s]}]", type, shape); }
+static char *fields4(const char *type,
+                     const char *shape) { return fmt("[{\"name\":\"x\",\"type\":\"%s\",\"shape\":[%s]}]", type, shape);
+                                          }
 
 static char *reader4(const char *kind, const char *path)
 {
@@ -23,9 +25,11 @@ static char *reader4(const char *kind, const char *path)
 
 static Ran test4(const char *streams, int stream)
 {
-    return run_toy(streams, fmt("%s,{\"do\":\"test\",\"inst\":0,\"name\":\"p\",\"stream\":%d,\"entry\":%d,\"finish\":%d,\"batch\":2,\"accs\":3,\"line\":\"toy.nl:9:5\","
+    return run_toy(streams,
+                   fmt("%s,{\"do\":\"test\",\"inst\":0,\"name\":\"p\",\"stream\":%d,\"entry\":%d,\"finish\":%d,\"batch\":2,\"accs\":3,\"line\":\"toy.nl:9:5\","
                                 "\"reports\":[{\"name\":\"sum\",\"line\":null},{\"name\":\"weighted\",\"line\":null}],"
-                                "\"fields\":[{\"name\":\"x\",\"from\":0,\"type\":\"i32\",\"shape\":[4]}]}", new_toy(0, "p"), stream, E_BYTES, E_BYTES_FINISH), "--metrics m");
+                                "\"fields\":[{\"name\":\"x\",\"from\":0,\"type\":\"i32\",\"shape\":[4]}]}",
+                                    new_toy(0, "p"), stream, E_BYTES, E_BYTES_FINISH), "--metrics m");
 }
 
 static void reads4(const char *what, Ran r, double sum, double weighted)
@@ -162,7 +166,8 @@ Test(streams, npy)
         {"{'descr': '>f4', 'fortran_order': False, 'shape': (2, 4), }", "big end first"},
         {"{'descr': '<c8', 'fortran_order': False, 'shape': (2, 4), }", "element type '<c8'"},
         {"{'descr': '<f4', 'fortran_order': True, 'shape': (2, 4), }", "fortran_order"},
-        {"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 5), }", "the shape needs 40 bytes, the file has 32 more"},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 5), }",
+         "the shape needs 40 bytes, the file has 32 more"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999, 99999999999), }", "too large"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (4, 2), }", "its items are f32[2], field x of s is i32[4]"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (), }", "a single number"},
@@ -190,7 +195,8 @@ Test(streams, text_and_windows)
 {
     write_file("t.txt", "\1\2\3\4\5\6\7\10\11\377", 10);
     reads4("step 4", test4(text4("\"n\":4,\"step\":4"), 1), 36, 6 + 16 + 30 + 48);        /* the last two are dropped */
-    reads4("step 3", test4(text4("\"n\":4,\"step\":3"), 1), 1 + 2 + 3 + 4 + 4 + 5 + 6 + 7 + 7 + 8 + 9 + 255, 12 + 15 * 2 + 18 * 3 + 266 * 4);
+    reads4("step 3", test4(text4("\"n\":4,\"step\":3"), 1), 1 + 2 + 3 + 4 + 4 + 5 + 6 + 7 + 7 + 8 + 9 + 255,
+           12 + 15 * 2 + 18 * 3 + 266 * 4);
     FAILS(test4(text4("\"n\":4,\"step\":0,\"anywhere\":true"), 1), 1, "stream w has no end, so it cannot be tested");
     write_text("t.txt", "abc");
     FAILS(test4(text4("\"n\":4,\"step\":4"), 1), 1, "stream w has no items");
@@ -199,7 +205,8 @@ Test(streams, text_and_windows)
     FAILS(test4(text4("\"n\":4,\"step\":4"), 1), 1, "t.txt: byte 0: the file is empty");
 }
 
-/* ---- streams of (x : [2], y : []) over gen: x = (i, seed), y = i % 2, tested by a Toy with w = (0.1 + seed/1000, -0.2) */
+/* ---- streams of (x : [2], y : []) over gen: x = (i, seed), y = i % 2, tested by a Toy with w = (0.1 + seed/1000,
+   -0.2) */
 #define XY "\"fields\":[{\"name\":\"x\",\"type\":\"f64\",\"shape\":[2]},{\"name\":\"y\",\"type\":\"f64\",\"shape\":[]}]"
 #define GEN "{\"kind\":\"gen\",\"name\":\"g\",\"line\":\"toy.nl:2:1\",\"entry\":8," XY "}"
 #define OVER(kind, name, src, more) "{\"kind\":\"" kind "\",\"name\":\"" name "\",\"line\":\"toy.nl:4:1\",\"src\":[" src "]," XY "," more "}"
@@ -222,7 +229,9 @@ static double loss_of(int n, const double (*item)[3])
 
 #define SAME(streams, stream, ...) do { \
         const double items[][3] = {__VA_ARGS__}; \
-        cr_assert_float_eq(test_loss(streams, stream, ""), loss_of(sizeof items / sizeof *items, items), 1e-12, "%s", streams); } while (0)
+        double want = loss_of(sizeof items / sizeof *items, items); \
+        cr_assert_float_eq(test_loss(streams, stream, ""), want, 1e-12, "%s", streams); \
+    } while (0)
 
 #define CUT GEN "," OVER("slice", "c", "0", "\"lo\":3,\"hi\":8")         /* items 3 to 7 */
 
@@ -232,42 +241,54 @@ Test(streams, slices)
     SAME(CUT "," OVER("slice", "d", "1", "\"lo\":-2,\"hi\":0,\"hi_open\":true"), 2, {6, 0, 0}, {7, 0, 1});
     SAME(CUT "," OVER("slice", "d", "1", "\"lo\":1,\"hi\":-2"), 2, {4, 0, 0}, {5, 0, 1});
     SAME(CUT "," OVER("slice", "d", "1", "\"lo\":0,\"hi\":60,\"hi_pct\":true"), 2, {3, 0, 1}, {4, 0, 0}, {5, 0, 1});
-    SAME(CUT "," OVER("slice", "d", "1", "\"lo\":60,\"lo_pct\":true,\"hi\":0,\"hi_open\":true"), 2, {6, 0, 0}, {7, 0, 1});
-    SAME(GEN "," OVER("slice", "c", "0", "\"lo\":3,\"hi\":0,\"hi_open\":true") "," OVER("slice", "d", "1", "\"lo\":1,\"hi\":3"), 2, {4, 0, 0}, {5, 0, 1});
+    SAME(CUT "," OVER("slice", "d", "1", "\"lo\":60,\"lo_pct\":true,\"hi\":0,\"hi_open\":true"), 2, {6, 0, 0},
+         {7, 0, 1});
+    SAME(GEN "," OVER("slice", "c", "0", "\"lo\":3,\"hi\":0,\"hi_open\":true") "," OVER("slice", "d", "1",
+            "\"lo\":1,\"hi\":3"), 2, {4, 0, 0}, {5, 0, 1});
     char *todo = fmt("%s,%s", new_toy(0, "p"), test(0, "p", 2, ""));
-    FAILS(run_toy(CUT "," OVER("slice", "d", "1", "\"lo\":1,\"hi\":6"), todo, ""), 1, "c has 5 items, so there are no items 1 to 5");
-    FAILS(run_toy(CUT "," OVER("slice", "d", "1", "\"lo\":4,\"hi\":2"), todo, ""), 1, "it ends (2) before it begins (4)");
-    FAILS(run_toy(CUT "," OVER("slice", "d", "0", "\"lo\":0,\"hi\":50,\"hi_pct\":true"), todo, ""), 1, "its source has no end");
+    FAILS(run_toy(CUT "," OVER("slice", "d", "1", "\"lo\":1,\"hi\":6"), todo, ""), 1,
+          "c has 5 items, so there are no items 1 to 5");
+    FAILS(run_toy(CUT "," OVER("slice", "d", "1", "\"lo\":4,\"hi\":2"), todo, ""), 1,
+          "it ends (2) before it begins (4)");
+    FAILS(run_toy(CUT "," OVER("slice", "d", "0", "\"lo\":0,\"hi\":50,\"hi_pct\":true"), todo, ""), 1,
+          "its source has no end");
     FAILS(run_toy(CUT "," OVER("slice", "d", "1", "\"lo\":2,\"hi\":2"), todo, ""), 1, "stream d has no items");
 }
 
 Test(streams, maps_and_conditions)
 {
-    SAME(CUT "," OVER("map", "m", "1", "\"entry\":9,\"take\":[0,1]"), 2, {6, 0, 1}, {8, 1, 0}, {10, 2, 1}, {12, 3, 0}, {14, 4, 1});
+    SAME(CUT "," OVER("map", "m", "1", "\"entry\":9,\"take\":[0,1]"), 2, {6, 0, 1}, {8, 1, 0}, {10, 2, 1}, {12, 3, 0},
+         {14, 4, 1});
     SAME(CUT "," OVER("when", "m", "1", "\"entry\":10,\"take\":[1]"), 2, {3, 0, 1}, {5, 0, 1}, {7, 0, 1});
-    SAME(CUT "," OVER("when", "m", "0", "\"entry\":11,\"take\":[0]") "," OVER("slice", "d", "2", "\"lo\":0,\"hi\":3"), 3, {0, 0, 0}, {3, 0, 1}, {6, 0, 0});
-    SAME(CUT "," OVER("when", "a", "1", "\"entry\":10,\"take\":[1]") "," OVER("when", "b", "2", "\"entry\":11,\"take\":[0]"), 3, {3, 0, 1});
+    SAME(CUT "," OVER("when", "m", "0", "\"entry\":11,\"take\":[0]") "," OVER("slice", "d", "2", "\"lo\":0,\"hi\":3"),
+         3, {0, 0, 0}, {3, 0, 1}, {6, 0, 0});
+    SAME(CUT "," OVER("when", "a", "1", "\"entry\":10,\"take\":[1]") "," OVER("when", "b", "2",
+            "\"entry\":11,\"take\":[0]"), 3, {3, 0, 1});
 }
 
 /* Several threads fetch a batch: the same items. */
 Test(streams, maps_by_threads)
 {
-    char *mapped = CUT "," OVER("map", "m", "1", "\"entry\":9,\"take\":[0,1]") "," OVER("map", "n", "2", "\"entry\":9,\"take\":[0,1]");
+    char *mapped = CUT "," OVER("map", "m", "1", "\"entry\":9,\"take\":[0,1]") "," OVER("map", "n", "2",
+            "\"entry\":9,\"take\":[0,1]");
     double one = test_loss(mapped, 3, "");
     toy_team = 1;
     for (int n = 1; n < 6; n++)
         cr_assert_eq(test_loss(mapped, 3, fmt("--threads %d", n)), one);
     char *todo = fmt("%s,%s", new_toy(0, "p"), test(0, "p", 1, ""));
     write_text("bad.csv", "0,0,0\n1,1,99\n0,0,99\n0,0,99\n");
-    FAILS(run_toy(fmt("%s,%s", csv("n", "bad.csv"), OVER("map", "m", "0", "\"entry\":9,\"take\":[0,1]")), todo, "--threads 3"), 1,
+    FAILS(run_toy(fmt("%s,%s", csv("n", "bad.csv"), OVER("map", "m", "0", "\"entry\":9,\"take\":[0,1]")), todo,
+                  "--threads 3"), 1,
           "toy.nl:7:9: error: index 99 is outside of E[y], which has 2 (stream m)");
 }
 
 Test(streams, one_after_the_other)
 {
     SAME(CUT "," OVER("slice", "d", "0", "\"lo\":0,\"hi\":2") "," OVER("cat", "e", "1,2,1", "\"n\":0"), 3,
-         {3, 0, 1}, {4, 0, 0}, {5, 0, 1}, {6, 0, 0}, {7, 0, 1}, {0, 0, 0}, {1, 0, 1}, {3, 0, 1}, {4, 0, 0}, {5, 0, 1}, {6, 0, 0}, {7, 0, 1});
-    FAILS(run_toy(CUT "," OVER("cat", "e", "0,1", "\"n\":0"), fmt("%s,%s", new_toy(0, "p"), train(0, "p", 2, 1, "")), ""), 1, "nothing can follow g");
+         {3, 0, 1}, {4, 0, 0}, {5, 0, 1}, {6, 0, 0}, {7, 0, 1}, {0, 0, 0}, {1, 0, 1}, {3, 0, 1}, {4, 0, 0}, {5, 0, 1},
+             {6, 0, 0}, {7, 0, 1});
+    FAILS(run_toy(CUT "," OVER("cat", "e", "0,1", "\"n\":0"), fmt("%s,%s", new_toy(0, "p"), train(0, "p", 2, 1, "")),
+                  ""), 1, "nothing can follow g");
 }
 
 Test(streams, mixes)
@@ -301,13 +322,15 @@ Test(streams, the_seed_is_seen)
 Test(streams, lanes)
 {
     char *cut = GEN "," OVER("slice", "c", "0", "\"lo\":0,\"hi\":10");
-    char *todo = fmt("%s,%s,%s", new_toy(0, "p"), train(0, "p", 1, 1, "\"epochs\":true,\"lanes\":true"), test(0, "p", 1, "\"lanes\":true"));
+    char *todo = fmt("%s,%s,%s", new_toy(0, "p"), train(0, "p", 1, 1, "\"epochs\":true,\"lanes\":true"),
+                     test(0, "p", 1, "\"lanes\":true"));
     Ran r = run_toy(cut, todo, "--metrics m --log-every 1");
     cr_assert_eq(r.status, 0, "%s", r.err);
     const double first[][3] = {{0, 0, 0}, {2, 0, 0}, {4, 0, 0}, {6, 0, 0}};
     HAS(read_text_file("m"), "\"step\":2");
     cr_assert_float_eq(strtod(strstr(read_text_file("m"), "\"loss\":") + 7, NULL), loss_of(4, first), 1e-12);
-    FAILS(run_toy(CUT, fmt("%s,%s", new_toy(0, "p"), train(0, "p", 0, 1, "\"lanes\":true")), ""), 1, "cannot be cut into lanes");
+    FAILS(run_toy(CUT, fmt("%s,%s", new_toy(0, "p"), train(0, "p", 0, 1, "\"lanes\":true")), ""), 1,
+          "cannot be cut into lanes");
     FAILS(run_toy(GEN "," OVER("slice", "c", "0", "\"lo\":0,\"hi\":3"), todo, ""), 1, "fewer than the 4 lanes");
 }
 
@@ -327,7 +350,8 @@ Test(streams, other_files)
 Test(streams, damaged_files)
 {
     static const unsigned char data[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
-    static const struct { const char *kind, *path; } files[] = {{"csv", "s.csv"}, {"csv", "s.csv.gz"}, {"idx", "s.idx"}, {"npy", "s.npy"}};
+    static const struct { const char *kind, *path; } files[] = {{"csv", "s.csv"}, {"csv", "s.csv.gz"},
+                                                                {"idx", "s.idx"}, {"npy", "s.npy"}};
     const char *text = "a,b,c,d\n1,2,3,4\n5,6,\"7\",8\n";
     write_text("s.csv", text);
     write_gz("s.csv.gz", text, strlen(text));
@@ -335,7 +359,8 @@ Test(streams, damaged_files)
     npy_file("s.npy", "{'descr': '|u1', 'fortran_order': False, 'shape': (4, 4), }\n", data, 16);
     for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
         size_t n;
-        char *whole = read_bytes(files[k].path, &n), copy[1024], *end = strrchr(files[k].path, '.'), *name = fmt("broken%s", end);
+        char *whole = read_bytes(files[k].path, &n), copy[1024], *end = strrchr(files[k].path, '.'),
+            *name = fmt("broken%s", end);
         for (unsigned i = 0; i < 60; i++) {
             memcpy(copy, whole, n);
             for (unsigned j = 0; j < 1 + i % 3; j++)

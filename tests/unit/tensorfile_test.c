@@ -99,7 +99,8 @@ static void safetensors_file(const char *name, const char *head, const void *dat
 Test(tensorfile, safetensors)
 {
     static const float f[4] = {1, 2, 3, 0.5f};
-    const char *head = "{\"__metadata__\":{\"a\":\"b\"},\"W.x\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]},"
+    const char *head =
+        "{\"__metadata__\":{\"a\":\"b\"},\"W.x\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]},"
                        "\"half\":{\"dtype\":\"BF16\",\"shape\":[1],\"data_offsets\":[0,2]},\"i\":{\"dtype\":\"I32\",\"shape\":[],\"data_offsets\":[4,8]}}";
     safetensors_file("s.safetensors", head, f, sizeof f);
     reads("s.safetensors", "W.x", 2, 4);
@@ -134,7 +135,8 @@ Test(tensorfile, safetensors)
 Test(tensorfile, damage)
 {
     static const float f[4] = {1, 2, 3, 0.5f};
-    safetensors_file("s.safetensors", "{\"W\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]}}", f, sizeof f);
+    safetensors_file("s.safetensors", "{\"W\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]}}", f,
+                     sizeof f);
     write_text("j.json", JSON);
     static const char *const names[] = {"s.safetensors", "j.json"}, *const what[] = {"W", "a.b"};
     for (int k = 0; k < 2; k++) {
