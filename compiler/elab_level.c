@@ -157,9 +157,18 @@ static Var *carry_new(Lvl *l, const char *path, const char *name, StateKind kind
     return v;
 }
 
+/* The map axes that a state of a level has: all that are not the items of a level around it. */
+static uint16_t lane_axes(void)
+{
+    uint16_t set = (uint16_t)((1u << axes.n) - 1);
+    for (Frame *p = el.frame; p; p = p->parent) set &= (uint16_t)~(1u << p->axis);
+    return set;
+}
+
 Var *inner_new(Lvl *l, const char *path, const char *name, StateKind kind, Value start, Dt dt, int rank, const int32_t *dim, Loc at)
 {
-    Var *v = carry_new(l, path, name, kind, start, l->frame ? l->frame->state_axes : start.axes, dt, rank, dim, at);
+    uint16_t set = l->frame ? l->frame->state_axes : l->preview ? lane_axes() | start.axes : start.axes;
+    Var *v = carry_new(l, path, name, kind, start, set, dt, rank, dim, at);
     if (el.em && !l->preview) PUSH(el.em->m->inner, v->st);
     return v;
 }
@@ -194,7 +203,7 @@ static Var *model_home(const char *path, const char *name, Value born, Dt dt, Lo
     for (int i = 0; i < el.em->var.n && !h; i++) if (el.em->var.at[i]->st->kept && !strcmp(el.em->var.at[i]->st->path, key)) h = el.em->var.at[i];
     if (h && (h->st->rank != x->rank || memcmp(h->st->dim, x->dim, (size_t)x->rank * sizeof *x->dim))) {
         error_at(at, "'%s' is kept, and its level runs once over one set of rows and once over another", path);
-        return h;
+        return NULL;
     }
     if (!h) {
         h = var_new(el.em, key, name, ST_RULE, dt, x->rank, x->dim, n_splat(dt, 0, x->rank, x->dim), at);
@@ -213,7 +222,7 @@ static Var *model_home(const char *path, const char *name, Value born, Dt dt, Lo
     return h;
 }
 
-/* The home of a state of level l, made with the value that it is born with. */
+/* The home of a state of level l, made with the value that it is born with; NULL after a message. */
 static Var *home_find(Lvl *l, const char *path, const char *name, StateKind kind, Value born, uint16_t set, Dt dt, int rank, const int32_t *dim, Loc at)
 {
     Lvl *p = framed(l->parent);
@@ -224,7 +233,7 @@ static Var *home_find(Lvl *l, const char *path, const char *name, StateKind kind
         if (!strcmp(f->carry.at[i]->st->path, key)) {
             if (f->carry.at[i]->axes == set) return f->carry.at[i];
             error_at(at, "'%s' is kept, and its level runs once over one set of rows and once over another", path);
-            return f->carry.at[i];
+            return NULL;
         }
     bool late = (node_frames(born.node) & f->bit) != 0;   /* born of values of the first item */
     Node *zero = n_splat(dt, 0, born.node->rank, born.node->dim);
@@ -242,7 +251,15 @@ static Var *home_find(Lvl *l, const char *path, const char *name, StateKind kind
 static void state_home(Lvl *l, Var *v)
 {
     v->home = home_find(l, v->st->path, v->name, v->st->kind, v->born, v->axes, v->st->dt, v->st->rank, v->st->dim, v->st->loc);
-    v->start = v->home->cur.node;
+    if (v->home) v->start = v->home->cur.node;
+}
+
+/* The axes of a level's states here: all but the items' of the open frames. */
+static uint16_t state_axes(void)
+{
+    uint16_t set = (uint16_t)((1u << axes.n) - 1);
+    for (Frame *p = el.frame; p; p = p->parent) set &= (uint16_t)~(1u << p->axis);
+    return set;
 }
 
 /* How many items the kept level had before this context. */
@@ -334,9 +351,11 @@ static Var *inner_learn(Lvl *l, const char *path, const char *name, StateKind ki
     else start = frames_enter(start);
     v_shape(start, &rank, dim);
     if (l->frame && (start.axes & ~l->frame->state_axes)) { error_at(at, "'%s' would start from a value of each item; it starts when the level begins", name); return NULL; }
+    bool kept = l->keep || (cl && cl->keep);
+    if (l->preview && kept) start = v_tensor(v_full(start, start.axes | state_axes(), rank, dim), start.axes | state_axes());
     Var *v = inner_new(l, path, name, kind, start, dt, rank, dim, at);
     v->learn = kind == ST_LEARN; v->inst = in; v->cl = cl; v->cl_scope = cs;
-    v->keep |= cl && cl->keep;
+    v->keep = kept;
     if (l->preview) {                                     /* as the level will start */
         v->cur = v->born;
         if (v->keep) { state_home(l, v); v->cur = v_tensor(v->start, v->axes); }
@@ -810,8 +829,7 @@ void stmt_level(Scope *s, Ast *st)
         f->bit = 1u << (el.frame ? el.frame->depth + 1 : 0);
         f->depth = el.frame ? el.frame->depth + 1 : 0;
         f->mask = f->bit | (el.frame ? el.frame->mask : 0);
-        f->state_axes = (uint16_t)((1u << axes.n) - 1);
-        for (Frame *p = el.frame; p; p = p->parent) f->state_axes &= (uint16_t)~(1u << p->axis);
+        f->state_axes = state_axes();
         if (f->depth > 20) { error_at(st->loc, "levels are nested too deeply"); return; }
         l->frame = f;
         if (st->cl && st->cl->truncate) {
@@ -1030,7 +1048,7 @@ static Node *rows_before(Lvl *l, Node *x, int at, int n, Var **home, Loc loc)
     }
     if (!l->keep) return zero;
     *home = home_find(l, path, "past", ST_STATE, v_tensor(zero, 0), 0, (Dt)x->dt, x->rank, dim, loc);
-    return (*home)->cur.node;
+    return *home ? (*home)->cur.node : zero;
 }
 
 Value call_past(Scope *s, Ast *e)
