@@ -531,15 +531,23 @@ static bool keep_in_model(Loc at)
     return false;
 }
 
+/* A state with `keep`. On an instance it keeps the states of the levels inside, not the tensors, which live as this level does. */
+static bool keeps_itself(Scope *s, Ast *st)
+{
+    if ((st->kind != S_LEARN && st->kind != S_STATE) || !st->cl || !st->cl->keep) return false;
+    Value v = st->type || !st->a ? v_none() : eval_quiet(s, st->a);
+    return v.kind != V_INST && (v.kind != V_LIST || !v.n || v.elem[0].kind != V_INST);
+}
+
 /* The `keep` that holds for a level, and the level in which its states go on. False after a message. */
-static bool level_keep(Lvl *l, Ast *st)
+static bool level_keep(Lvl *l, Scope *s, Ast *st)
 {
     Clauses *cl = st->cl && st->cl->keep ? st->cl : NULL;
     Loc at = st->loc;
     for (Inst *i = el.inst; i && !cl; i = i->parent) if (i->cl && i->cl->keep) { cl = i->cl; at = i->at; }
     bool all = cl != NULL;
     for (int i = 0; i < st->nbody && !cl; i++)
-        if ((st->body[i]->kind == S_LEARN || st->body[i]->kind == S_STATE) && st->body[i]->cl && st->body[i]->cl->keep) { cl = st->body[i]->cl; at = st->body[i]->loc; }
+        if (keeps_itself(s, st->body[i])) { cl = st->body[i]->cl; at = st->body[i]->loc; }
     if (el.v && el.v->streaming && !framed(l->parent)) { l->keep = true; return true; }      /* items come one by one: all goes on */
     if (!cl) return true;
     Lvl *h = l->parent;
@@ -822,7 +830,7 @@ void stmt_level(Scope *s, Ast *st)
     if (st->n > 16 || (st->nnames != st->n && st->n != 1)) { error_at(st->loc, "%d names for %d contexts", st->nnames, st->n); return; }
     if (st->cl && !clauses_ok(st->cl, st->loc)) return;
     if (!context_part(s, st, 0, &c)) return;
-    if (!level_keep(l, st)) return;
+    if (!level_keep(l, l->outer, st)) return;
     if (has_states(st->body, st->nbody) || body_keeps(s, st)) {
         Frame *f = NEW(Frame);
         f->parent = el.frame;
@@ -924,7 +932,7 @@ bool level_before(Scope *s, Inst *i, const char *level, const char *name, Loc at
     l->outer = i ? i->call ? i->call : i->scope : s;
     l->path = arena_printf("%s.%s", el.inst ? el.inst->path : "stream", st->name);
     Scope *in = scope_new(l->outer, at);
-    if (level_keep(l, st)) declare_body(l, in, st->body, st->nbody);
+    if (level_keep(l, l->outer, st)) declare_body(l, in, st->body, st->nbody);
     l->names = in->first;
     el.inst = keep;
     *v = level_state(l, name, at);
