@@ -865,7 +865,6 @@ static void exec_bind(Scope *s, Ast *st)
 static void exec_emit(Scope *s, Ast *st)
 {
     Lvl *l = el.lvl;
-    if (!l || (l->kind != L_MODEL && l->kind != L_LEVEL)) { error_at(st->loc, "emit stands in a level or a model"); return; }
     if (l->kind == L_LEVEL && l->nemit) { error_at(st->loc, "a level emits once an item; emit a, b gives a pair"); return; }
     if (st->n > 16) { error_at(st->loc, "emit takes at most 16 values"); return; }
     for (int k = 0; k < st->n; k++) {

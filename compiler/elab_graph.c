@@ -21,11 +21,11 @@ static Level *record_find(const Model *m, const char *path)
     return NULL;
 }
 
-static const char *lifetime(const Lvl *l)
+/* In which level's context the states of a kept level live on. */
+static const char *lives_in(const Lvl *l)
 {
-    const char *home = l->home ? l->home->path : NULL;
     if (!l->keep) return NULL;
-    return home ? arena_printf("kept: its states are born when the context of %s begins", home) : "kept: its states live on from item to item of the model";
+    return l->home ? l->home->path : l->em->m->name;
 }
 
 /* The record of an inner level; NULL: streams have none. */
@@ -36,7 +36,7 @@ static Level *record_of(Lvl *l)
     Level *r = record_find(m, l->path);
     if (r) return r;
     r = NEW(Level);
-    r->name = l->path; r->loc = l->ast->loc; r->every = 1; r->context = level_context(l); r->lives = lifetime(l);
+    r->name = l->path; r->loc = l->ast->loc; r->every = 1; r->context = level_context(l); r->lives = lives_in(l);
     Lvl *p = l->parent;
     while (p && p->kind == L_RULE) p = p->parent;
     if (p && p->kind == L_LEVEL) r->parent = record_of(p);
@@ -70,9 +70,22 @@ void graph_states(Lvl *l, int items)
     for (int i = 0; l->frame && i < l->frame->carry.n; i++) {
         Var *v = l->frame->carry.at[i];
         StateKind k = v->st->kind;
-        if (v->hidden || v->lvl != l || (k != ST_LEARN && k != ST_STATE && k != ST_RULE) || state_of(r, v->st->path)) continue;
+        if (v->hidden || (v->lvl != l && k != ST_RULE) || (k != ST_LEARN && k != ST_STATE && k != ST_RULE) || state_of(r, v->st->path)) continue;
         InnerState s = { v->st, state_clock(v), NULL, v->keep && !l->keep };
         PUSH(r->inner, s);
+    }
+}
+
+/* Which levels inside l stand behind what it emits; before its loop is closed. */
+void graph_emits(Lvl *l)
+{
+    Level *r = record_of(l);
+    for (int i = 0; r && i < l->em->m->inside.n; i++) {
+        Level *c = l->em->m->inside.at[i];
+        if (c->parent != r) continue;
+        for (int k = 0; k < c->result.n; k++)
+            for (int e = 0; e < l->nemit; e++)
+                if (l->emit[e].kind == V_TENSOR && depends_on(l->emit[e].node, c->result.at[k])) c->emitted = true;
     }
 }
 
@@ -141,22 +154,41 @@ void graph_ended(Lvl *l, const Var *v)
     if (r && v) transfer(r, TR_OUTPUT, v->st->path, body_level() ? body_level()->path : l->em->m->name);
 }
 
+/* Does a gradient flow from x back to one of these? */
+static bool flows(Node *x, int n, Node *const *to)
+{
+    Node *cot = n_splat((Dt)x->dt, 1, x->rank, x->dim), **g = NEWN(Node *, n + 1);
+    vjp(1, &x, &cot, n, to, el.lvl->tag, g);
+    for (int i = 0; i < n; i++) if (g[i] && to[i]->op != OP_CONST) return true;
+    return false;
+}
+
+static bool flows_through(Node *e, Node *result)
+{
+    if (!dt_float((Dt)result->dt) || !depends_on(e, result) || !flows(e, 1, &result)) return false;
+    return result->op != OP_OUT || flows(result, result->in[0]->nin, result->in[0]->in);
+}
+
+static void goes_through(const Model *m, Level *r, const char *name, const char *of)
+{
+    transfer(r, TR_BACKPROP, name, of);
+    for (int i = 0; i < m->inside.n; i++) if (m->inside.at[i]->parent == r && m->inside.at[i]->emitted) goes_through(m, m->inside.at[i], name, of);
+}
+
 /* Through which levels inside is the objective differentiated? */
 void graph_objective(const char *name, Node *e)
 {
     if (!graphing || !el.em || (el.lvl && el.lvl->kind == L_RULE)) return;
     Lvl *l = body_level();
+    Model *m = el.em->m;
     Level *own = l ? record_of(l) : NULL;
     if (own && !own->objective) own->objective = name;
     else if (own && !strstr(own->objective, name)) own->objective = arena_printf("%s;  %s", own->objective, name);
     if (own) own->learned = true;
-    for (int i = 0; i < el.em->m->inside.n; i++) {
-        Level *r = el.em->m->inside.at[i];
-        for (int k = 0; k < r->result.n; k++) {
-            Node *cot = n_splat((Dt)e->dt, 1, e->rank, e->dim), *g = NULL;
-            if (!depends_on(e, r->result.at[k])) continue;
-            vjp(1, &e, &cot, 1, &r->result.at[k], el.lvl->tag, &g);
-            if (g) transfer(r, TR_BACKPROP, name, own ? own->name : el.em->m->name);
-        }
+    for (int i = 0; i < m->inside.n; i++) {
+        Level *r = m->inside.at[i];
+        bool through = false;
+        for (int k = 0; k < r->result.n && !through; k++) through = flows_through(e, r->result.at[k]);
+        if (through) goes_through(m, r, name, own ? own->name : m->name);
     }
 }

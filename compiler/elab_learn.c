@@ -215,7 +215,9 @@ static Var *inner_rule_state(Lvl *l, const char *path, Ast *name, Value x, Dt dt
 {
     int full_rank = rank + l->lead;
     int32_t full[MAXDIM];
-    if (x.kind == V_TENSOR && (node_frames(x.node) & l->w->frame->bit)) {
+    uint16_t may = l->w->frame->state_axes;
+    for (int k = 0; k < l->lead; k++) may |= (uint16_t)(1u << (axes.n - l->lead + k));
+    if (x.kind == V_TENSOR && ((node_frames(x.node) & l->w->frame->bit) || (x.axes & ~may))) {
         error_at(name->loc, "the initial value of '%s' may use %s and constant arguments only", name->name, l->rule->def->inputs[0]->name);
         return NULL;
     }
@@ -417,7 +419,7 @@ static Loc objective_place(Ast *st) { return st->b ? st->b->loc : loc_span(st->a
 /* Says that an objective moves nothing; not where another error of this model may be the cause. */
 static void moves_nothing(Ast *st)
 {
-    if (!el.em->broken && error_count() == el.v->errors)
+    if (!el.v || (!el.em->broken && error_count() == el.v->errors))
         error_at(objective_place(st), "this objective depends on none of its level's states, so it would move nothing");
 }
 
@@ -477,7 +479,7 @@ static Node *gradient_place(Var *v, Closure *c)
 {
     Ast *def = c->def, *at = def->ninputs == 2 ? def->inputs[1]->b : NULL;
     int rank, extra = 0; int32_t dim[MAXDIM];
-    if (!at) return NULL;
+    if (!at || (!v->inner && el.lvl->kind != L_RULE && !arguments_alike(c, v))) return NULL;
     Axes outside = axes;
     if (!v->inner && el.lvl->kind != L_RULE) axes.n = 0;
     Scope *s = scope_new(file_scope(def->loc.file), c->at);
@@ -693,7 +695,7 @@ static bool scalar_objective(Ast *st, Value e)
 static void minimize_model(Scope *s, Ast *st, Value e)
 {
     Version *v = el.v;
-    if (e.axes & ~1u) { error_at(objective_place(st), "`minimize` stands in a block that is called once an item, not mapped over rows"); return; }
+    if (e.axes & ~(uint32_t)v->batched) { error_at(objective_place(st), "`minimize` stands in a block that is called once an item, not mapped over rows"); return; }
     add_loss(e);
     Vars c = { 0 }, moving = { 0 }, moved = { 0 };
     if (!candidates(s, st, el.lvl, &c)) return;
@@ -718,9 +720,10 @@ static void minimize_model(Scope *s, Ast *st, Value e)
 /* In a rule, or a level inside the item: each lane is on its own, so the sum over lanes has the gradient of each. */
 static void minimize_inner(Scope *s, Ast *st, Value e)
 {
+    if (el.lvl->kind == L_LEVEL && !el.lvl->frame) { moves_nothing(st); return; }
     uint16_t own = el.lvl->kind == L_LEVEL ? el.lvl->frame ? el.lvl->frame->state_axes : 0 : (uint16_t)~0u;
     if (el.lvl->kind == L_LEVEL && el.lvl->frame) e = frames_enter(e);
-    if (e.axes & ~own) { error_at(st->loc, "this objective is mapped over rows; an item of the level has one objective"); return; }
+    if (e.axes & ~own) { error_at(objective_place(st), "this objective is mapped over rows; an item of the level has one objective"); return; }
     Vars c = { 0 }, moved = { 0 };
     if (!candidates(s, st, el.lvl, &c)) return;
     Node **w, **g, *cot = n_splat((Dt)e.node->dt, 1, e.node->rank, e.node->dim);
@@ -733,7 +736,6 @@ static void minimize_inner(Scope *s, Ast *st, Value e)
 void stmt_minimize(Scope *s, Ast *st)
 {
     Value e = eval(s, st->a);
-    if (!el.lvl || (el.lvl->kind != L_LEVEL && (el.mode != M_STEP || (el.lvl->kind != L_MODEL && el.lvl->kind != L_RULE)))) { error_at(st->loc, "`minimize` stands in a level, a model or a rule"); return; }
     if (e.kind != V_ERR) e = v_as_float(e, st->a->loc);
     if (e.kind != V_TENSOR || !scalar_objective(st, e)) {      /* its value keeps quiet from here on */
         if (st->name) scope_bind(s, st->name, v_err(), st->loc);
@@ -783,7 +785,6 @@ static bool may_move(Var *v, Ast *st)
 
 void stmt_move(Scope *s, Ast *st)
 {
-    if (el.mode != M_STEP && !el.frame) { error_at(st->loc, "`<-` moves a state of a model, a block or a rule; there is none here"); return; }
     Var *v = move_target(s, st->b);
     Value x = eval(s, st->a);
     if (!v || x.kind == V_ERR || !may_move(v, st)) return;

@@ -431,7 +431,7 @@ static void learn_one(Lvl *l, Scope *s, Ast *st, Ast *name, Value v, bool typed)
         return;
     }
     if (!typed && v.kind == V_DEF && v.clo->def && v.clo->def->kind == D_BLOCK) {
-        error_at(st->loc, "a new instance of a block is made by the model or the block around; a level learns a copy: learn %s = m", name->name);
+        error_at(st->loc, "a new instance of a block is made by the model or the block around; a level learns a copy of one: learn %s = NAME", name->name);
         return;
     }
     Dt dt = v.kind == V_TENSOR && !v.weak && !v_number(v, &(double){ 0 }) ? v_dt(v) : float_dt();
@@ -442,6 +442,7 @@ static void learn_one(Lvl *l, Scope *s, Ast *st, Ast *name, Value v, bool typed)
 
 static void declare_inner(Lvl *l, Scope *s, Ast *st)
 {
+    for (int i = 0; i < st->nnames; i++) bind_inner(s, st->names[i]->name, NULL, v_err(), st->names[i]->loc);     /* until it is known */
     if (!clauses_ok(st->cl, st->loc)) return;
     if (st->tuple && st->nnames > 1) {
         Value v = eval(l->outer, st->a);
@@ -727,6 +728,7 @@ static bool run_part(Lvl *l, Ast *st, Context *c, bool first, ValueList *pieces)
     Scope *s = first ? scope_new(l->outer, st->loc) : l->decl;     /* the states' clauses are evaluated in it */
     DrawContext draw = draws;
     int errors = error_count();
+    if (!axes_fit(1, st->loc)) return false;
     int ax = axis_push(c->trip);
     l->turn = graph_uid();
     l->axis = ax; l->offset = c->offset;
@@ -753,7 +755,7 @@ static bool run_part(Lvl *l, Ast *st, Context *c, bool first, ValueList *pieces)
     if (first) graph_states(l, f ? (int)f->total : c->trip);
     if (f && first) explain_level(l);
     exec(items, st->body, st->nbody, &done);
-    if (f && first) { explain_level_end(l); graph_states(l, 0); }
+    if (f && first) { explain_level_end(l); graph_states(l, 0); graph_emits(l); }
     if (f && c->offset + c->trip == f->total && error_count() == errors) flush_states(l, n_bin(OP_EQ, f->item64, n_iconst(I64, f->total - 1)));
     l->flush.n = 0;
     el.lvl = l->parent;
@@ -764,6 +766,12 @@ static bool run_part(Lvl *l, Ast *st, Context *c, bool first, ValueList *pieces)
         Value v = v_as_tensor(l->emit[i], l->emit[i].loc);
         if (v.kind != V_TENSOR) { axis_pop(); if (f) el.frame = f->parent; return false; }
         if (f && (node_frames(v.node) & f->bit)) v = import_frames(v, f->mask);
+        if (v.node->rank >= MAXDIM && !(v.axes >> ax & 1)) {
+            error_at(v.loc, "too many axes");
+            axis_pop();
+            if (f) el.frame = f->parent;
+            return false;
+        }
         emit[i] = (Emitted){ v, NULL, -1 };
     }
     for (int i = 0; f && i < f->carry.n; i++) if (f->carry.at[i]->keep && !f->carry.at[i]->home) state_home(l, f->carry.at[i]);
@@ -827,7 +835,7 @@ void stmt_level(Scope *s, Ast *st)
     Lvl *l = NEW(Lvl);
     *l = (Lvl){ .kind = L_LEVEL, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .outer = s, .ast = st, .g = v_err(), .parent_turn = el.lvl ? el.lvl->turn : 0 };
     l->path = arena_printf("%s.%s", el.inst ? el.inst->path : el.lvl && el.lvl->path ? el.lvl->path : "stream", st->name);
-    if (st->n > 16 || (st->nnames != st->n && st->n != 1)) { error_at(st->loc, "%d names for %d contexts", st->nnames, st->n); return; }
+    if (st->n > 16) { error_at(st->loc, "a level runs over at most 16 contexts"); return; }
     if (st->cl && !clauses_ok(st->cl, st->loc)) return;
     if (!context_part(s, st, 0, &c)) return;
     if (!level_keep(l, l->outer, st)) return;
@@ -838,7 +846,6 @@ void stmt_level(Scope *s, Ast *st)
         f->depth = el.frame ? el.frame->depth + 1 : 0;
         f->mask = f->bit | (el.frame ? el.frame->mask : 0);
         f->state_axes = state_axes();
-        if (f->depth > 20) { error_at(st->loc, "levels are nested too deeply"); return; }
         l->frame = f;
         if (st->cl && st->cl->truncate) {
             Value t = eval(s, st->cl->truncate);

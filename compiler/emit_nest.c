@@ -42,7 +42,7 @@ static void find_depths(Nx *x)
             d = s->pad[k].loop + 1 > d ? s->pad[k].loop + 1 : d;
             vec |= s->pad[k].loop == x->vecloop;
         }
-        for (int k = 0; k < s->nin && s->op != I_STORE; k++) {
+        for (int k = 0; k < s->nin && s->op != I_STORE && s->op != I_ACCUM; k++) {
             d = x->depth[s->in[k]] > d ? x->depth[s->in[k]] : d;
             vec |= x->vec[s->in[k]];
         }
@@ -120,6 +120,28 @@ static void store(Nx *x, int i)
         em_store(x->em, (Dt)s->dt, v, x->ptr[s->operand], at);
     else
         em_store_strided(x->em, (Dt)s->dt, v, x->valid, x->ptr[s->operand], at, s->stride[x->vecloop]);
+}
+
+/* Adds to what lies there; in the first turn of the loops that are summed, to nothing. */
+static void accumulate(Nx *x, int i)
+{
+    const Ins *s = &x->n->ins[i];
+    Em *em = x->em;
+    V first = NULL, at = place(x, i), v = splat_to(x, s->in[0], x->vec[i]), start = emit_reduce_start(em, (int)s->inum, (Dt)s->dt, em_width(v));
+    int64_t step = x->vec[i] ? s->stride[x->vecloop] : 0;
+    for (int l = 0; l < x->n->no; l++)
+        if (!s->stride[l] && x->n->dim[l] > 1) {
+            V c = LLVMBuildICmp(em->b, LLVMIntEQ, x->idx[l], em_int(em, 0), "");
+            first = first ? LLVMBuildAnd(em->b, first, c, "") : c;
+        }
+    V old = x->vec[i] ? em_load_strided(em, (Dt)s->dt, x->lanes, x->valid, x->ptr[s->operand], at, step)
+                      : em_load(em, (Dt)s->dt, 1, x->ptr[s->operand], at);
+    old = LLVMBuildSelect(em->b, first, start, old, "");
+    v = emit_reduce2(em, (int)s->inum, (Dt)s->dt, old, v);
+    if (x->vec[i])
+        em_store_strided(em, (Dt)s->dt, v, x->valid, x->ptr[s->operand], at, step);
+    else
+        em_store(em, (Dt)s->dt, v, x->ptr[s->operand], at);
 }
 
 /* The numbers 0, step, 2 step, .. in the lanes. */
@@ -316,7 +338,7 @@ static void compute(Nx *x, int i)
 
 static bool computes(const Nx *x, int i)
 {
-    return x->n->ins[i].op != I_STORE && !op_reduces(x->n->ins[i].op) && !x->fused[i];
+    return x->n->ins[i].op != I_STORE && x->n->ins[i].op != I_ACCUM && !op_reduces(x->n->ins[i].op) && !x->fused[i];
 }
 
 static void find_fused(Nx *x)
@@ -445,7 +467,9 @@ static void inner(Nx *x, int depth)
         if (op_reduces(n->ins[i].op) && n->ins[i].pass == x->pass)
             add_up(x, i);
     for (int i = 0; i < n->nins; i++)
-        if (n->ins[i].op == I_STORE && n->ins[i].full && n->ins[i].pass == x->pass) {
+        if (n->ins[i].op == I_ACCUM && n->ins[i].pass == x->pass)
+            accumulate(x, i);
+        else if (n->ins[i].op == I_STORE && n->ins[i].full && n->ins[i].pass == x->pass) {
             V slot = x->slot;
             x->slot = NULL;
             store(x, i);

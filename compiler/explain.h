@@ -23,6 +23,7 @@ const char *state_clock(const Var *v);                   /* "every 1 anchor 16" 
 
 /* ---- elab_graph.c: the level graph */
 void graph_states(Lvl *l, int items);
+void graph_emits(Lvl *l);
 void graph_rule(Var *v, const char *rule);
 void graph_read(Var *v);
 void graph_start(Lvl *l, const char *path, Value start);

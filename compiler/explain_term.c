@@ -252,7 +252,8 @@ static void product_add(Product *p, Term *t, bool divide)
 static Term *softmax_of(const Term *num, const Term *den)
 {
     if (den->kind == T_FORM && !strncmp(den->text, "$0[", 3)) den = den->arg[0];
-    if (den->kind != T_FORM || strncmp(den->text, "sum($0", 6) || den->arg[0] != num) return NULL;
+    bool whole = den->kind == T_FORM && !strcmp(den->text, num->rank > 1 ? arena_printf("sum($0, axis = %d)", num->rank - 1) : "sum($0)");
+    if (!whole || den->arg[0] != num) return NULL;
     const Term *e = num->kind == T_FORM && !strncmp(num->text, "exp(", 4) ? num->arg[0] : NULL;
     if (!e || e->kind != T_SUM || e->n != 2 || !e->arg[0] || !e->arg[1] || e->c[0] != 1 || e->c[1] != -1) return NULL;
     const Term *m = e->arg[1];
@@ -374,6 +375,8 @@ static Term *sum_term(Sum *s)
     }
     if (!t->n) return number(0);
     number_to_back(t);
+    for (int i = t->n - 1, n = 0; i > n; i--)             /* 0.9 * m + 0.1 * g: what is kept of a state comes first */
+        if (t->arg[i] && t->arg[i]->kind == T_STATE && fabs(t->c[i]) != 1) { sum_to_front(t, i++); n++; }
     for (int i = 1; i < t->n && t->c[0] < 0; i++) if (t->c[i] > 0) sum_to_front(t, i);       /* something positive first */
     return t->n > 1 ? t : t->arg[0] ? times(t->arg[0], t->c[0]) : number(t->c[0]);
 }
@@ -405,6 +408,19 @@ static uint32_t hidden_by_map(const Node *x, uint32_t hidden)
     return h;
 }
 
+/* x with an index, factor by factor where x is a product */
+static Term *indexed(Term *x, const char *index, int rank)
+{
+    Product p = { .coef = 1 };
+    const char *t = arena_printf("$0[%s]", index);
+    if (x->kind != T_PROD) return form1(t, P_POSTFIX, rank, x, P_POSTFIX);
+    for (int i = 0; i < x->n; i++)
+        if (x->arg[i]->rank && x->arg[i]->rank != x->rank) return form1(t, P_POSTFIX, rank, x, P_POSTFIX);
+    p.coef = x->coef;
+    for (int i = 0; i < x->n; i++) product_add(&p, x->arg[i]->rank ? form1(t, P_POSTFIX, rank, x->arg[i], P_POSTFIX) : x->arg[i], i >= x->n - x->den);
+    return product_term(&p);
+}
+
 /* Stretched along the first axes, or not at all: the language does so itself. Otherwise v[:, new]. */
 static Term *term_bcast(Node *x, uint32_t hidden)
 {
@@ -421,9 +437,7 @@ static Term *term_bcast(Node *x, uint32_t hidden)
         t = arena_printf("%s%s%s", t, n++ ? ", " : "", mapped ? ":" : "new");
     }
     if (aligned || !a->rank) return a;
-    double c;
-    a = bare(a, &c);
-    return times(form1(arena_printf("$0[%s]", t), P_POSTFIX, n, a, P_POSTFIX), c);
+    return indexed(a, t, n);
 }
 
 static Term *transpose(Term *a)
@@ -589,7 +603,7 @@ static Term *spread_over(Term *x, const Labels *have, const Labels *out)
         if (in && have->l[k++] != out->l[i]) return NULL;
         if (k) t = arena_printf("%s%s%s", t, n++ ? ", " : "", in ? ":" : "new");
     }
-    return strstr(t, "new") ? form1(arena_printf("$0[%s]", t), P_POSTFIX, n, x, P_POSTFIX) : x;
+    return strstr(t, "new") ? indexed(x, t, n) : x;
 }
 
 /* Nothing is summed: an elementwise product, stretched. */

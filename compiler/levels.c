@@ -77,23 +77,25 @@ static const char *level_text(const Model *m, const Level *l, int number)
     return text;
 }
 
+static const char *with_period(const Model *m, const Level *l) { return arena_printf("%s (every %lld)", below_model(m, l->name), (long long)l->every); }
+
 /* An objective that moves levels of different frequency ties them. */
 static const char *shared_text(const Model *m)
 {
     const char *text = "";
     for (int i = 0; i < m->level.n; i++) {
         const Level *a = m->level.at[i];
-        const char *names = below_model(m, a->name);
+        const char *names = with_period(m, a);
         bool first = a->learned && a->objective != NULL;
         int n = 1;
         for (int k = 0; k < m->level.n && first; k++) {
             const Level *b = m->level.at[k];
             if (k == i || !b->objective || strcmp(a->objective, b->objective) || a->every == b->every) continue;
             first = k > i;
-            names = add_name(names, below_model(m, b->name));
+            names = add_name(names, with_period(m, b));
             n++;
         }
-        if (first && n > 1) text = add_line(text, 4, arena_printf("%s moves %s: backpropagation", a->objective, names));
+        if (first && n > 1) text = add_line(text, 4, arena_printf("%s moves %s  (backpropagation)", a->objective, names));
     }
     return text;
 }
@@ -110,7 +112,8 @@ static const char *name_from(const Model *m, const Level *l, const char *path)
 
 static const char *lifetime_text(const Model *m, const Level *l)
 {
-    if (l->lives) return l->lives;
+    if (l->lives && !strcmp(l->lives, m->name)) return arena_printf("kept: lives on from item to item of %s", m->name);
+    if (l->lives) return arena_printf("kept: born when the context of %s begins, dies when that ends", below_model(m, l->lives));
     return arena_printf("born when its context begins, at each item of %s; dies when it ends", l->parent ? below_model(m, l->parent->name) : m->name);
 }
 
@@ -244,7 +247,7 @@ static void dot_model_level(const Model *m, int i, int k, FILE *to)
     fprintf(to, "    m%d_l%d [label=\"%s\"];\n", i, k, t);
     for (int j = 0; j < m->state.n; j++) {
         const State *s = m->state.at[j], *top = s->of;
-        if (s->kind != ST_RULE) continue;
+        if (s->kind != ST_RULE || !top) continue;
         while (top->of) top = top->of;
         if (top->level != l) continue;
         fprintf(to, "    m%d_s%d [label=\"%s\", style=rounded]; m%d_s%d -> m%d_l%d;\n", i, j, quoted(below_model(m, s->path)), i, j, i, k);

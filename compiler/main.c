@@ -421,6 +421,7 @@ static int do_command(const Command *c)
 {
     explain_begin(c->kind == CMD_EXPLAIN);
     graphing = c->kind == CMD_GRAPH;
+    explain_begin(c->kind == CMD_EXPLAIN);
     Program *p = front(c->file);
     if (!no_errors() || !p) return FAILED;
     switch (c->kind) {

@@ -68,6 +68,8 @@ void levels_print(struct Program *p, FILE *to, bool dot);   /* levels.c: nlc gra
 void explain_begin(bool on);                          /* explain.c: before elaborate, if explain_print is to follow */
 extern bool graphing;                                 /* elab_graph.c: levels_print is to follow */
 void explain_print(struct Program *p, FILE *to);      /* nlc explain */
+void explain_begin(bool on);                          /* explain.c: before elaborate, if explain_print is to follow */
+void explain_print(struct Program *p, FILE *to);      /* nlc explain */
 void optimize(struct Region *r);                      /* hoist.c: erases marks and stops, simplifies */
 bool emit_program(struct Program *p, const char *obj);      /* emit.c: object file; false after a message */
 bool link_program(const char *obj, const char *exe);        /* link.c */

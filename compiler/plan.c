@@ -74,7 +74,7 @@ static bool reads_in_step(const Group *g, const Val *x, const Val *user, int k)
     int ax[MAXDIM], au[MAXDIM];
     int32_t dim[MAXDIM];
     int64_t s[MAXDIM], want[MAXDIM] = { 0 }, have[MAXDIM] = { 0 };
-    if (g->kind != G_NEST || g->slots > 1 || user->op == OP_PAD || (user->op == OP_GATHER && k == 0) || w->off + w->val->base)
+    if (g->kind != G_NEST || g->slots > 1 || x->across || user->op == OP_PAD || (user->op == OP_GATHER && k == 0) || w->off + w->val->base)
         return false;
     if (x->full && x->pass != g->npass - 1)
         return false;

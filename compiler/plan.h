@@ -28,7 +28,7 @@ struct Buf {
 };
 
 /* What stands in a nest besides graph operations. */
-enum { I_LOAD = NOPS, I_STORE, I_COPY, I_OPS };
+enum { I_LOAD = NOPS, I_STORE, I_ACCUM, I_COPY, I_OPS };   /* ACCUM: a store that adds up (inum: SUM, MAXR) over the loops it has stride 0 in */
 
 typedef struct {
     uint16_t op; uint8_t dt;
@@ -138,6 +138,7 @@ struct Val {
     Group *group;                /* NULL: a leaf */
     Buf *buf; int64_t base;      /* where it is (leaf), or where it is stored; first element */
     bool stored, pure;           /* pure: CONST or IOTA */
+    bool across;                 /* a reduction over outer loops: added up in memory, complete when the kernel is */
     bool row;                    /* kept for later passes in the thread's scratch: the inner axes only */
     int64_t row_at;              /* its place there */
     int pass; bool full;         /* in its group: the pass that computes it, or (not full) that it comes before */
@@ -158,6 +159,7 @@ struct Group {
     int slots, level, npass;
     int nagain;                  /* the first vals are computed here again */
     bool dead;                   /* merged into another */
+    bool alone;                  /* one thread must do it: something is added up along the first axis */
     Node *node;                  /* COND, LOOP */
     VEC(View) reads;             /* COND, LOOP, CONCAT: operands */
     VEC(Val *) out;              /* COND, LOOP: results */

@@ -6,7 +6,7 @@
 #include <assert.h>
 #include <string.h>
 
-enum { MAX_STREAMS = 20, MAX_MEMBERS = 400, SLOTS = 16, SLOT_SIZE = 1 << 16 };
+enum { MAX_STREAMS = 20, MAX_MEMBERS = 400, SLOTS = 16, SLOT_SIZE = 1 << 16, SMALL = 1024 };
 
 /* ---- closure */
 
@@ -95,7 +95,7 @@ static void layout_on_axes(const Group *g, const Val *v, int64_t *stride, bool *
     int64_t s[MAXDIM];
     int rank = val_layout(v, dim);
     dense_strides(rank, dim, s);
-    *full = group_axis_map(g, v, axis_of) && !op_reduces(v->op);
+    *full = group_axis_map(g, v, axis_of) && (v->across || !op_reduces(v->op));
     memset(stride, 0, sizeof *stride * MAXDIM);
     for (int i = 0, o = 0; i < v->rank; i++) {
         if (op_reduces(v->op) && v->axes >> i & 1)
@@ -112,7 +112,7 @@ bool group_inside(const Group *g, const Val *user, const View *in)
     int axis_of[MAXDIM];
     int64_t want[MAXDIM], have[MAXDIM] = { 0 };
     bool full, user_full = group_axis_map(g, user, axis_of);
-    if (v->group != g || in->off || user->op == OP_PAD || v->op == OP_OUT)
+    if (v->group != g || in->off || user->op == OP_PAD || v->op == OP_OUT || v->across)
         return false;
     layout_on_axes(g, v, want, &full);
     if (full && !user_full)
@@ -189,6 +189,22 @@ static bool reduces_to_slots(const Group *g, const Val *v)
     return op_reduces(v->op) && inner == all && group_size(g, 0) >= SLOT_SIZE;
 }
 
+/* A sum over outer loops of what the group computes: its parts are added up in memory while the loops run, if that is no axis
+   which vectors or threads run along. */
+static bool may_join_across(const Group *g, const Val *v)
+{
+    int32_t dim[MAXDIM];
+    uint32_t axes;
+    int rank = squeeze(v, dim, &axes), vector = g->rank - 1;
+    if (g->kind != G_NEST || g->dead || g->slots > 1 || !axes || !g->inner || (axes & g->inner) || v->in[0].val->group != g)
+        return false;
+    if (!(g->inner >> vector & 1) && axes >> vector & 1)
+        return false;
+    if ((axes & 1 || g->inner & 1) && group_size(g, 0) > SMALL)
+        return false;
+    return is_shape(g, 0, rank, dim) && edges_inside(g, v) && g->val.n < MAX_MEMBERS;
+}
+
 static bool may_join(Group *g, const Val *v)
 {
     int32_t dim[MAXDIM];
@@ -219,9 +235,12 @@ static void join(Rplan *rp, Group *g, Val *v)
     uint32_t inner;
     squeeze(v, dim, &inner);
     v->group = g;
-    if (inner)
+    v->across = inner && g->inner && inner != g->inner;
+    if (v->across)
+        g->alone |= (inner & 1) || (g->inner & 1);
+    else if (inner)
         g->inner = inner;
-    if (reduces_to_slots(g, v))
+    if (!v->across && reduces_to_slots(g, v))
         g->slots = SLOTS;
     PUSH(g->val, v);
     for (int k = 0; k < v->nin; k++)
@@ -247,7 +266,7 @@ static Group *candidate(Rplan *rp, const Val *v)
     Group *best = NULL;
     for (int k = 0; k < v->nin; k++) {
         Group *g = v->in[k].val->group;
-        if (g && (!best || g->id > best->id) && may_join(g, v))
+        if (g && (!best || g->id > best->id) && (may_join(g, v) || may_join_across(g, v)))
             best = g;
     }
     if (best || v->rank)
@@ -340,6 +359,7 @@ static void merge(Rplan *rp, Group *g, Group *h)
     for (int i = 0; i < h->val.n; i++)
         PUSH(g->val, h->val.at[i]);
     h->dead = true;
+    g->alone |= h->alone;
     for (int i = 0; i < rp->group.n; i++)
         if (i != g->id && !rp->group.at[i]->dead && has(h->deps, i))      /* a dead one may be a part of g, and come after it */
             group_after(rp, g, rp->group.at[i]);

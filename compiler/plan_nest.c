@@ -24,7 +24,7 @@ typedef struct {
 
 static int available(const Val *v)
 {
-    return op_reduces(v->op) ? v->pass + 1 : v->pass;
+    return op_reduces(v->op) && !v->across ? v->pass + 1 : v->pass;
 }
 
 static int op_cost(int op)
@@ -54,7 +54,7 @@ static void plan_pass(Group *g)
     for (int i = 0; i < g->val.n; i++) {
         Val *v = g->val.at[i];
         int axis_of[MAXDIM];
-        v->full = group_axis_map(g, v, axis_of) && !op_reduces(v->op);
+        v->full = group_axis_map(g, v, axis_of) && (v->across || !op_reduces(v->op));
         v->pass = 0;
         v->cost = op_cost(v->op);
         for (int k = 0; k < v->nin; k++) {
@@ -331,7 +331,8 @@ static void put_store(Builder *b, Val *v, int from)
     for (int i = 0, o = 0; i < v->rank; i++)
         if (!op_reduces(v->op) || !(v->axes >> i & 1))
             on_axes[i] = s[o++];
-    Ins ins = { .op = I_STORE, .dt = v->dt, .full = v->full, .nin = 1, .in = { from }, .stride = NEWN(int64_t, MAXDIM) };
+    Ins ins = { .op = v->across ? I_ACCUM : I_STORE, .dt = v->dt, .full = v->full, .nin = 1, .in = { from }, .stride = NEWN(int64_t, MAXDIM) };
+    ins.inum = v->across ? v->op : 0;
     ins.pass = v->full ? v->pass : b->nest.npass;
     loop_strides(b, axis_of, v->rank, on_axes, ins.stride);
     if (v->slots)
@@ -412,6 +413,14 @@ static int64_t nest_size(const Nest *n)
 
 /* Threads share the outermost loop, or the longest one if that is short. Cuts fall between the items of the first axis if it is
    long enough, so that kernels over the same items give each thread the same ones. */
+static bool adds_across(const Builder *b)
+{
+    for (int i = 0; i < b->ins.n; i++)
+        if (b->ins.at[i].op == I_ACCUM)
+            return true;
+    return false;
+}
+
 static void choose_split(Builder *b)
 {
     Nest *n = &b->nest;
@@ -419,7 +428,7 @@ static void choose_split(Builder *b)
     n->grain = 1;
     if (n->split < 0)
         return;
-    for (int l = 1; l < n->no && n->dim[0] < MIN_ITEMS; l++)
+    for (int l = 1; l < n->no && n->dim[0] < MIN_ITEMS && !adds_across(b); l++)
         if (n->dim[l] > n->dim[n->split])
             n->split = l;
     if (n->split == 0 && b->lead >= MIN_ITEMS)
@@ -439,7 +448,7 @@ static void find_slices(Builder *b, int o)
         const Ins *x = &b->ins.at[i];
         if (x->operand != o)
             continue;
-        if ((x->op != I_LOAD && x->op != I_STORE) || !x->stride || (step && x->stride[0] != step) || x->stride[0] <= 0)
+        if ((x->op != I_LOAD && x->op != I_STORE && x->op != I_ACCUM) || !x->stride || (step && x->stride[0] != step) || x->stride[0] <= 0)
             return;
         step = x->stride[0];
         size = dt_size((Dt)x->dt);
@@ -504,7 +513,7 @@ static Step *finish(Builder *b)
     n->nins = b->ins.n;
     n->noperand = b->arg.n;
     int64_t work = nest_size(n) * b->work;
-    n->solo = work < plan_solo_work || (n->no == 0 && n->slots <= 1);
+    n->solo = work < plan_solo_work || (n->no == 0 && n->slots <= 1) || (b->g && b->g->alone);
     b->rp->entry->work += work / 2;
     choose_split(b);
     for (int o = 0; o < b->arg.n; o++)
@@ -516,6 +525,13 @@ static Step *finish(Builder *b)
     k->solo = n->solo;
     k->key = nest_key(n);
     return kernel_step(b->rp, k, b->arg.n, b->arg.at);
+}
+
+static const int *axes_of(const Group *g, const Val *v)
+{
+    int *axis_of = NEWN(int, MAXDIM);
+    group_axis_map(g, v, axis_of);
+    return axis_of;
 }
 
 Step *nest_step(Rplan *rp, Group *g)
@@ -530,7 +546,9 @@ Step *nest_step(Rplan *rp, Group *g)
     for (int p = 0; p <= g->npass; p++)
         for (int i = 0; i < g->val.n; i++) {
             Val *v = g->val.at[i];
-            if (v->stored && v->full && v->pass == p)
+            if (v->across && v->pass == p)
+                put_store(&b, v, need_operand(&b, v, 0, axes_of(g, v), p));
+            else if (v->stored && v->full && !v->across && v->pass == p)
                 put_store(&b, v, need(&b, v, p));
             else if (v->row && v->pass == p)
                 put_row(&b, v, p, need(&b, v, p));

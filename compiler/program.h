@@ -64,8 +64,9 @@ typedef struct Level {
     const char *objective;       /* text, or NULL where states move by <- */
     const char *rule; bool learned; struct Inst *inst;
     /* levels inside the item (Model.inside): name is the path, parent the level around, NULL: the model */
-    int items; const char *lives;      /* of its context, at most; how long its states live, NULL: as long as the context */
+    int items; const char *lives;      /* of its context, at most; kept: the level in whose context its states live on, or the model */
     VEC(InnerState) inner; VEC(Transfer) transfer; VEC(Node *) result;
+    bool emitted;                      /* what it gives goes on to what is around the level around */
 } Level;
 
 typedef struct Model {

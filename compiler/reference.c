@@ -4,6 +4,7 @@
    with one function for all entries: it turns the buffers of the call into tensors, evaluates the region, and writes
    states and outputs back. Slow, and the yardstick for the fast way: same description, same streams, same schedule,
    other arithmetic. Every entry is run by thread 0 of the team alone. */
+#include <pthread.h>
 #include "program.h"
 #include "../runtime/nlrt.h"
 #include <stdlib.h>
@@ -65,6 +66,9 @@ static void read_bound(Tensor *t, Bind b, int64_t at, const nl_call *c)
     }
 }
 
+/* The evaluator keeps buffers by region, so one call at a time: items of a batch are fetched by several threads. */
+static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+
 static void interpret(const nl_call *c)
 {
     if (c->tid != 0) return;
@@ -78,7 +82,9 @@ static void interpret(const nl_call *c)
         read_bound(in[k], self->e->in[k], self->in_at[k], c);
     }
     EvalStatus st = {0};
+    pthread_mutex_lock(&one_at_a_time);
     region_eval(r, in, out, true, &st);
+    pthread_mutex_unlock(&one_at_a_time);
     if (st.bad && c->status && (!c->status->bad || st.site < c->status->site))
         *c->status = (nl_status){.site = st.site, .index = st.index, .limit = st.value, .bad = 1};
     for (int k = 0; k < r->nr; k++) {

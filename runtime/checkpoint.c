@@ -1,21 +1,14 @@
-/* checkpoint.c: the run as a safetensors file. Every state of every living instance is a tensor under its path (with
-   the instance's name in front where a path alone would not tell instances apart). The metadata hold the program's
-   hash and, as JSON under "run", the rest of where the run stands: the schedule's position, accumulators, clocks,
-   stream positions, seed, records of tests. Numbers that must come back bit by bit are written as text: integers in
-   decimal, reals in hexadecimal.
+/* checkpoint.c: the run as a safetensors file. Every state of every living instance is a tensor under its path (with the instance's name
+   in front where a path alone would not tell instances apart). The metadata hold the program's hash and, as JSON under "run", the
+   rest of where the run stands: the schedule's position, accumulators, clocks, stream positions, seed, records of tests. Numbers
+   that must come back bit by bit are written as text: integers in decimal, reals in hexadecimal.
 
-   A file is written beside the old one, forced to the disk and then takes its name: the old one stays whole until
-   then. */
-#define _POSIX_C_SOURCE 200809L
+   The file itself is written and read by save.c. */
 #include "rt.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* ---- instances */
 void instance_make(Run *r, int i, int model, const char *name)
@@ -51,6 +44,12 @@ static const Do *maker(const Desc *d, int inst)
     return NULL;
 }
 
+const Model *instance_model(const Desc *d, int inst)
+{
+    const Do *made = maker(d, inst);
+    return made ? &d->model[made->model] : NULL;
+}
+
 /* "", "plain." or "plain#3.": as much as it takes. */
 static char *prefix(const Desc *d, int inst)
 {
@@ -63,9 +62,7 @@ static char *prefix(const Desc *d, int inst)
         path_shared = path_shared || strcmp(d->model[other->model].name, d->model[own->model].name) == 0;
         name_shared = name_shared || strcmp(other->name, own->name) == 0;
     }
-    if (!path_shared)
-        return rt_strdup("");
-    return name_shared ? rt_printf("%s#%d.", own->name, inst) : rt_printf("%s.", own->name);
+    return !path_shared ? rt_strdup("") : name_shared ? rt_printf("%s#%d.", own->name, inst) : rt_printf("%s.", own->name);
 }
 
 char *state_key(const Run *r, int inst, int state)
@@ -182,19 +179,6 @@ static char *run_json(const Run *r)
     return text;
 }
 
-static void add_tensor(cJSON *head, const char *key, const Shape *s, size_t *at)
-{
-    cJSON *t = cJSON_AddObjectToObject(head, key), *dims, *offsets;
-    cJSON_AddStringToObject(t, "dtype", safetensors_type(s->type));
-    dims = cJSON_AddArrayToObject(t, "shape");
-    for (int i = 0; i < s->rank; i++)
-        cJSON_AddItemToArray(dims, cJSON_CreateNumber((double)s->dim[i]));
-    offsets = cJSON_AddArrayToObject(t, "data_offsets");
-    cJSON_AddItemToArray(offsets, cJSON_CreateNumber((double)*at));
-    *at += s->bytes;
-    cJSON_AddItemToArray(offsets, cJSON_CreateNumber((double)*at));
-}
-
 /* States in the order of their element size, so that every tensor is aligned in the file. */
 static void each_state(const Run *r, void (*visit)(const Run *, int inst, int state, void *), void *with)
 {
@@ -212,27 +196,8 @@ static void head_state(const Run *r, int inst, int state, void *with)
 {
     Heading *h = with;
     char *key = state_key(r, inst, state);
-    add_tensor(h->head, key, &r->desc.model[r->inst[inst].model].state[state].shape, &h->at);
+    head_add(h->head, key, &r->desc.model[r->inst[inst].model].state[state].shape, &h->at);
     free(key);
-}
-
-static char *head_json(const Run *r)
-{
-    Heading h = {cJSON_CreateObject(), 0};
-    cJSON *meta = cJSON_AddObjectToObject(h.head, "__metadata__");
-    char *run = run_json(r);
-    cJSON_AddStringToObject(meta, "format", "nlc checkpoint 1");
-    cJSON_AddStringToObject(meta, "program", r->desc.source);
-    cJSON_AddStringToObject(meta, "hash", r->desc.hash);
-    cJSON_AddStringToObject(meta, "nlc", r->desc.version);
-    cJSON_AddStringToObject(meta, "run", run);
-    cJSON_free(run);
-    each_state(r, head_state, &h);
-    char *text = cJSON_PrintUnformatted(h.head);
-    cJSON_Delete(h.head);
-    if (!text)
-        rt_fail("not enough memory for a checkpoint");
-    return text;
 }
 
 static void write_state(const Run *r, int inst, int state, void *with)
@@ -242,71 +207,26 @@ static void write_state(const Run *r, int inst, int state, void *with)
         fwrite(r->inst[inst].state + s->offset, s->shape.bytes, 1, (FILE *)with);
 }
 
-static bool write_all(const Run *r, FILE *to)
+static void write_all(FILE *to, const void *run)
 {
-    char *head = head_json(r);
-    size_t n = strlen(head), padded = (n + 7) & ~(size_t)7;
-    for (int i = 0; i < 8; i++)
-        fputc((int)(padded >> 8 * i & 0xff), to);
-    fwrite(head, n, 1, to);
-    for (; n < padded; n++)
-        fputc(' ', to);
-    cJSON_free(head);
+    const Run *r = run;
+    Heading h = {head_new(&r->desc, "nlc checkpoint 1"), 0};
+    char *text = run_json(r);
+    cJSON_AddStringToObject(cJSON_GetObjectItemCaseSensitive(h.head, "__metadata__"), "run", text);
+    cJSON_free(text);
+    each_state(r, head_state, &h);
+    head_write(h.head, to);
     each_state(r, write_state, to);
-    return fflush(to) == 0 && !ferror(to);
-}
-
-static _Noreturn void save_failed(const char *path, const char *tmp, int why)
-{
-    if (tmp)
-        unlink(tmp);
-    bool before = tmp && access(path, F_OK) == 0;
-    rt_fail("%s: the checkpoint cannot be written: %s%s", path, strerror(why),
-            before ? "; the one before is whole" : "");
-}
-
-/* The folder's entry must be on the disk too. */
-static void sync_folder(const char *path)
-{
-    char *folder = rt_strdup(path), *slash = strrchr(folder, '/');
-    if (slash == folder)
-        slash++;
-    if (slash)
-        *slash = 0;
-    int fd = open(slash ? folder : ".", O_RDONLY);
-    if (fd >= 0) {
-        fsync(fd);                               /* some file systems cannot; the file itself is safe */
-        close(fd);
-    }
-    free(folder);
 }
 
 void checkpoint_save(Run *r, const char *path)
 {
-    struct stat st;
-    bool special = stat(path, &st) == 0 && !S_ISREG(st.st_mode);         /* a device or a pipe is not to be replaced */
-    char *tmp = special ? NULL : rt_printf("%s.tmp", path);
     metrics_sync(r);
-    errno = 0;
-    FILE *to = fopen(special ? path : tmp, "wb");
-    if (!to)
-        save_failed(path, NULL, errno);
-    errno = 0;
-    bool ok = write_all(r, to) && (special || fsync(fileno(to)) == 0);
-    int why = errno;
-    if (fclose(to) != 0 && ok) {
-        ok = false;
-        why = errno;
-    }
-    if (!ok || (!special && rename(tmp, path) != 0))
-        save_failed(path, tmp, ok ? errno : why);
-    if (!special)
-        sync_folder(path);
-    free(tmp);
+    save_file(path, "checkpoint", write_all, r);
 }
 
-/* ---- reading: nothing in the file is believed */
-typedef struct { Run *r; const char *path; const unsigned char *bytes; Safetensors file; cJSON *run; } Loading;
+/* ---- reading */
+typedef struct { Run *r; const char *path; Saved saved; cJSON *run; } Loading;
 
 static _Noreturn void damaged(const Loading *l, const char *what)
 {
@@ -354,45 +274,15 @@ static void read_reals(const Loading *l, const cJSON *o, const char *key, double
     }
 }
 
-/* Another program: which state tells the difference? */
-static _Noreturn void refuse(const Loading *l)
-{
-    const Run *r = l->r;
-    char a[128], b[128];
-    for (int t = 0; t < l->file.n; t++) {
-        const Tensor_at *own = &l->file.tensor[t];
-        bool found = false;
-        for (int i = 0; i < r->desc.ninst; i++) {
-            const Do *made = maker(&r->desc, i);
-            const Model *m = made ? &r->desc.model[made->model] : NULL;
-            for (int k = 0; m && k < m->nstate; k++) {
-                char *key = state_key(r, i, k);
-                bool same = strcmp(key, own->name) == 0;
-                free(key);
-                if (!same)
-                    continue;
-                found = true;
-                if (own->shape.type != m->state[k].shape.type || !shape_same_dims(&own->shape, &m->state[k].shape))
-                    rt_fail("%s: made by another program: %s is %s there and %s here", l->path, own->name,
-                            shape_str(&own->shape, a, sizeof a),
-                            shape_str(&m->state[k].shape, b, sizeof b));
-            }
-        }
-        if (!found)
-            rt_fail("%s: made by another program: %s is no state of this one", l->path, own->name);
-    }
-    rt_fail("%s: made by another program: its schedule or the states that it makes differ from this one's", l->path);
-}
-
 static void load_state(Loading *l, int inst, int state)
 {
     Instance *in = &l->r->inst[inst];
     const State *s = &l->r->desc.model[in->model].state[state];
     char *key = state_key(l->r, inst, state);
-    const Tensor_at *t = safetensors_find(&l->file, key);
-    if (!t || t->shape.type != s->shape.type || !shape_same_dims(&t->shape, &s->shape))
+    const Tensor_at *t = safetensors_find(&l->saved.file, key);
+    if (!t || !saved_fits(t, s))
         rt_fail("%s: damaged: %s is missing or has another shape", l->path, key);
-    memcpy(in->state + s->offset, l->bytes + t->at, s->shape.bytes);
+    memcpy(in->state + s->offset, l->saved.bytes + t->at, s->shape.bytes);
     free(key);
 }
 
@@ -400,8 +290,7 @@ static void load_instances(Loading *l)
 {
     Run *r = l->r;
     for (const cJSON *o = read_list(l, l->run, "instances", -1); o; o = o->next) {
-        int i = (int)read_whole(l, o, "inst", 0, r->desc.ninst - 1);
-        int model = (int)read_whole(l, o, "version", 0, r->desc.nmodel - 1);
+        int i = (int)read_whole(l, o, "inst", 0, r->desc.ninst - 1), model = (int)read_whole(l, o, "version", 0, r->desc.nmodel - 1);
         const Do *made = maker(&r->desc, i);
         if (!made || made->model != model)
             damaged(l, "version");
@@ -436,8 +325,7 @@ static void check_streams(const Loading *l)
     for (int i = 0; i < d->nstream; i++, o = o->next) {
         int64_t n = read_whole(l, o, "items", ENDLESS, INT64_MAX);
         if (n != d->stream[i].count)
-            rt_fail("%s: stream %s had %lld items when this was saved, and has %lld now", l->path, d->stream[i].name,
-                    (long long)n,
+            rt_fail("%s: stream %s had %lld items when this was saved, and has %lld now", l->path, d->stream[i].name, (long long)n,
                     (long long)d->stream[i].count);
     }
 }
@@ -468,33 +356,38 @@ static void load_run(Loading *l)
     load_records(l);
 }
 
-static const char *metadata(const Loading *l, const char *key)
+static void load_begin(Loading *l, Run *r, const char *path)
 {
-    const cJSON *x = cJSON_GetObjectItemCaseSensitive(l->file.metadata, key);
-    return cJSON_IsString(x) ? x->valuestring : NULL;
+    *l = (Loading){.r = r, .path = path};
+    saved_open(&l->saved, path, "nlc checkpoint 1", "checkpoint");
+    const char *run = saved_text(&l->saved, "run");
+    if (strcmp(saved_text(&l->saved, "hash"), r->desc.hash) != 0)
+        saved_refuse(r, &l->saved, false);
+    l->run = run ? cJSON_Parse(run) : NULL;
+    if (!cJSON_IsObject(l->run))
+        damaged(l, "run");
+}
+
+static void load_end(Loading *l)
+{
+    cJSON_Delete(l->run);
+    saved_close(&l->saved);
 }
 
 void checkpoint_load(Run *r, const char *path)
 {
-    Loading l = {.r = r, .path = path};
-    Err err;
-    size_t n;
-    unsigned char *bytes = file_read(path, &n, &err);
-    if (!bytes)
-        rt_fail("%s", err.text);
-    l.bytes = bytes;
-    if (!safetensors_parse(bytes, n, &l.file, &err))
-        rt_fail("%s: %s", path, err.text);
-    const char *format = metadata(&l, "format"), *hash = metadata(&l, "hash"), *run = metadata(&l, "run");
-    if (!format || strcmp(format, "nlc checkpoint 1") != 0 || !hash || !run)
-        rt_fail("%s: a safetensors file, but no checkpoint of a program", path);
-    if (strcmp(hash, r->desc.hash) != 0)
-        refuse(&l);
-    l.run = cJSON_Parse(run);
-    if (!cJSON_IsObject(l.run))
-        damaged(&l, "run");
+    Loading l;
+    load_begin(&l, r, path);
     load_run(&l);
-    cJSON_Delete(l.run);
-    safetensors_free(&l.file);
-    free(bytes);
+    load_end(&l);
+}
+
+void checkpoint_weights(Run *r, const char *path)
+{
+    Loading l;
+    load_begin(&l, r, path);
+    r->seed = (uint64_t)read_whole(&l, l.run, "seed", INT64_MIN, INT64_MAX);
+    r->add = read_whole(&l, l.run, "seed_added", INT64_MIN, INT64_MAX);
+    load_instances(&l);
+    load_end(&l);
 }

@@ -6,11 +6,20 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- being asked to stop */
 static volatile sig_atomic_t asked;
+static int wake = -1;
 
-static void on_signal(int sig) { asked = sig; }
+static void on_signal(int sig)
+{
+    asked = sig;
+    if (wake >= 0 && write(wake, "", 1) < 0)
+        return;                                  /* full: it will be read all the same */
+}
+
+void wake_by_signal(int fd) { wake = fd; }
 
 int interrupted(void) { return asked; }
 
@@ -30,6 +39,9 @@ static _Noreturn void stop_here(Run *r, int sig)
 {
     if (r->checkpoint)
         checkpoint_save(r, r->checkpoint);
+    if (r->pc < r->desc.ndo && r->desc.todo[r->pc].kind == DO_TRAIN && r->desc.todo[r->pc].fresh >= 0)
+        memory_note(r, r->desc.todo[r->pc].inst);
+    memory_write(r);
     metrics_close(r);
     progress_clear();
     if (r->checkpoint)
@@ -136,10 +148,15 @@ static void call_step(Run *r, const Do *d, const Instance *in, const Feed *f, in
         r->sum[i] += r->acc[i];
 }
 
-/* Kept state begins anew. */
-static void begin_kept(const Run *r, const Do *d, Instance *in)
+/* Kept state begins anew, unless the step goes on from the one before; the first time it is what was loaded. */
+static void begin_kept(Run *r, const Do *d, Instance *in)
 {
-    if (d->carry || d->fresh < 0)
+    if (d->fresh < 0)
+        return;
+    bool first = memory_begins(r, d->inst);
+    if (first && memory_put(r, d->inst))
+        return;
+    if (d->carry && !(first && r->memory_reset))
         return;
     Call c = {.state = in->state, .seed = run_seed(r), .count = 1};
     nl_status st = alone_call(d->fresh, &c, NULL, NULL);
@@ -235,7 +252,7 @@ static void train_step(Run *r, Train *t)
     const Do *d = t->d;
     int64_t count = feed_next(&t->feed, *t->pos, t->limit - r->items), read = d->lanes ? 1 : count;
     bool last = d->until >= 0 || (d->epochs ? r->items + read >= t->limit : r->k + 1 >= t->steps);
-    levels_before(r, t->in, last);
+    levels_before(r, t->in, last, last ? 0 : t->steps - r->k - 1);
     call_step(r, d, t->in, &t->feed, count, *t->pos, t->in->steps + 1);
     *t->pos += read;
     r->items += read;
@@ -270,26 +287,13 @@ static void do_train(Run *r, const Do *d)
     }
     if (r->logged)
         train_report(r, &t);
+    if (d->fresh >= 0)
+        memory_note(r, d->inst);
     progress_end(r, d, t.in->steps, r->k, mean_loss(r), r->values);
     feed_end(&t.feed);
 }
 
 /* ---- test */
-static bool has_kept(const Model *m)
-{
-    for (int i = 0; i < m->nstate; i++)
-        if (m->state[i].kept)
-            return true;
-    return false;
-}
-
-static void restore_kept(const Run *r, Instance *in, const Model *m)
-{
-    for (int i = 0; i < m->nstate; i++)
-        if (m->state[i].kept)
-            memcpy(in->state + m->state[i].offset, r->snapshot + m->state[i].offset, m->state[i].shape.bytes);
-}
-
 /* A test that is interrupted starts again when the run is resumed. */
 static void undo_test(Run *r, const Do *d, Instance *in)
 {
@@ -307,7 +311,7 @@ static void test_batches(Run *r, const Do *d, Instance *in, Feed *f)
         int64_t count = feed_next(f, r->items, n - r->items), read = d->lanes ? 1 : count;
         bool last = d->learning && r->items + read >= n;
         if (d->learning)
-            levels_before(r, in, last);
+            levels_before(r, in, last, 0);
         call_step(r, d, in, f, count, r->items, in->steps);
         if (d->learning)
             levels_after(r, in, last);
@@ -335,8 +339,9 @@ static void do_test(Run *r, const Do *d)
     begin_kept(r, d, in);
     progress_begin(r, d, batches(feed_items(&f), d->lanes ? 1 : d->batch), 0);
     test_batches(r, d, in, &f);
-    if (has_kept(m))
-        restore_kept(r, in, m);
+    if (d->fresh >= 0)
+        memory_note(r, d->inst);
+    kept_copy(m, in->state, r->snapshot);
     finish(r, d, r->sum, r->values);
     check_values(r, d, r->values, in->steps);
     record_add(r, d, in->steps, r->values);
@@ -411,6 +416,15 @@ static void drop_unused(Run *r)
     }
     if (heir)
         instance_drop(r, inst);
+}
+
+void run_births(Run *r)
+{
+    for (; r->pc < r->desc.ndo; r->pc++) {
+        const Do *d = &r->desc.todo[r->pc];
+        if (d->kind == DO_NEW || d->kind == DO_COPY || d->kind == DO_SEED)
+            doing[d->kind](r, d);
+    }
 }
 
 void run_schedule(Run *r)

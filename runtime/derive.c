@@ -1,5 +1,5 @@
-/* derive.c: streams that are made by a program or from other streams: gen, map, slice, when, cat, mix, window. Each
-   says how many items it has (prepare) and where item i comes from (fetch). */
+/* derive.c: streams that are made by a program or from other streams: gen, map, slice, when, cat, mix, window.
+   Each says how many items it has (prepare) and where item i comes from (fetch). */
 #include "rt.h"
 #include <math.h>
 #include <stdlib.h>
@@ -13,7 +13,9 @@ static Worker *workers(Stream *s)
     const Entry *e = &s->desc->entry[s->entry];
     Worker *w = rt_alloc(sizeof *w * (size_t)team_threads());
     for (int t = 0; t < team_threads(); t++) {
-        w[t].in = rt_alloc(sizeof *w->in * (size_t)s->ntake);
+        w[t].in = rt_alloc(sizeof *w->in * (size_t)(s->ntake + s->nonce));
+        for (int k = 0; k < s->nonce; k++)
+            w[t].in[s->ntake + k] = s->kept[k];
         w[t].out = rt_alloc(sizeof *w->out * (size_t)e->nout);
         for (int k = 0; k < e->nout; k++)
             w[t].out[k] = rt_alloc(e->out[k].bytes);
@@ -23,19 +25,47 @@ static Worker *workers(Stream *s)
     return w;
 }
 
+/* Input k of the entry: a field of the source or, behind these, what `once` gave. NULL: there is none. */
+static const Shape *given(const Stream *s, int k)
+{
+    if (k < s->ntake)
+        return s->nsrc ? &stream_src(s, 0)->field[s->take[k]].shape : NULL;
+    return k < s->ntake + s->nonce ? &s->desc->entry[s->once].out[k - s->ntake] : NULL;
+}
+
 static void check_entry(const Stream *s, bool fields)
 {
-    const Stream *src = s->nsrc ? stream_src(s, 0) : NULL;
     bool ok = s->entry >= 0;
     const Entry *e = ok ? &s->desc->entry[s->entry] : NULL;
-    ok = ok && e->nin <= s->ntake && e->nout == (fields ? s->nfield : 1);
-    for (int k = 0; ok && k < e->nin; k++)
-        ok = src && (e->in[k].count < 0 || (e->in[k].type == src->field[s->take[k]].shape.type
-                                            && e->in[k].bytes == src->field[s->take[k]].shape.bytes));
+    ok = ok && e->nout == (fields ? s->nfield : 1);
+    for (int k = 0; ok && k < e->nin; k++) {
+        const Shape *from = given(s, k);
+        ok = from && (e->in[k].count < 0 || (e->in[k].type == from->type && e->in[k].bytes == from->bytes));
+    }
     for (int k = 0; ok && fields && k < e->nout; k++)
         ok = e->out[k].type == s->field[k].shape.type && e->out[k].bytes == s->field[k].shape.bytes;
     if (!ok || (!fields && e->out[0].bytes != 1))
         stream_fail(s, "its function does not fit its fields; compile the program again");
+}
+
+/* Room for what `once` gives. */
+static void once_open(Stream *s)
+{
+    const Entry *e = s->once >= 0 ? &s->desc->entry[s->once] : NULL;
+    s->nonce = e ? e->nout : 0;
+    s->kept = rt_alloc(sizeof *s->kept * (size_t)s->nonce);
+    for (int k = 0; k < s->nonce; k++)
+        s->kept[k] = rt_alloc(e->out[k].bytes);
+}
+
+/* What does not depend on the item, for this seed. */
+static void once_run(Stream *s)
+{
+    if (s->once < 0)
+        return;
+    Call c = {.out = s->kept, .count = 1, .seed = s->seed};
+    nl_status st = alone_call(s->once, &c, NULL, NULL);
+    stream_status(s, &st);
 }
 
 static void run_entry(const Stream *s, Worker *w, int64_t i)
@@ -67,9 +97,16 @@ static void copy_fields(const Stream *s, const Worker *w, void *const *out)
 static void gen_open(Stream *s, const Desc *d)
 {
     (void)d;
+    once_open(s);
     check_entry(s, true);
     s->own = workers(s);
     s->count = ENDLESS;
+}
+
+static void gen_prepare(Stream *s, const Desc *d)
+{
+    (void)d;
+    once_run(s);
 }
 
 static void gen_fetch(Stream *s, int64_t i, int tid, void *const *out)
@@ -79,20 +116,22 @@ static void gen_fetch(Stream *s, int64_t i, int tid, void *const *out)
     copy_fields(s, w, out);
 }
 
-const Reader derive_gen = {"gen", gen_open, NULL, gen_fetch, NULL};
+const Reader derive_gen = {"gen", gen_open, gen_prepare, gen_fetch, NULL};
 
 /* ---- map: an item from each item of the source */
 static void map_open(Stream *s, const Desc *d)
 {
     (void)d;
+    once_open(s);
     check_entry(s, true);
     s->own = workers(s);
     stream_temps(s, stream_src(s, 0));
 }
 
-static void same_count(Stream *s, const Desc *d)
+static void map_prepare(Stream *s, const Desc *d)
 {
     (void)d;
+    once_run(s);
     s->count = stream_src(s, 0)->count;
 }
 
@@ -101,7 +140,7 @@ static void map_fetch(Stream *s, int64_t i, int tid, void *const *out)
     copy_fields(s, run_on_source(s, i, tid), out);
 }
 
-const Reader derive_map = {"map", map_open, same_count, map_fetch, NULL};
+const Reader derive_map = {"map", map_open, map_prepare, map_fetch, NULL};
 
 /* ---- the others hand on the fields of their source */
 static void check_same_fields(const Stream *s)
@@ -110,8 +149,7 @@ static void check_same_fields(const Stream *s)
         const Stream *src = stream_src(s, j);
         bool ok = src->nfield == s->nfield;
         for (int k = 0; ok && k < s->nfield; k++)
-            ok = src->field[k].shape.type == s->field[k].shape.type
-                && src->field[k].shape.bytes == s->field[k].shape.bytes;
+            ok = src->field[k].shape.type == s->field[k].shape.type && src->field[k].shape.bytes == s->field[k].shape.bytes;
         if (!ok)
             stream_fail(s, "its fields are not those of %s; compile the program again", src->name);
     }
@@ -148,8 +186,7 @@ static void slice_prepare(Stream *s, const Desc *d)
     int64_t lo = slice_edge(s, s->lo, s->lo_pct, count);
     int64_t hi = s->hi_open ? count : slice_edge(s, s->hi, s->hi_pct, count);
     if (count != ENDLESS && (lo < 0 || lo > count || hi > count))
-        stream_fail(s, "%s has %lld items, so there are no items %lld to %lld", stream_src(s, 0)->name,
-                    (long long)count, (long long)lo,
+        stream_fail(s, "%s has %lld items, so there are no items %lld to %lld", stream_src(s, 0)->name, (long long)count, (long long)lo,
                     (long long)hi - 1);
     if (hi != ENDLESS && hi < lo)
         stream_fail(s, "it ends (%lld) before it begins (%lld)", (long long)hi, (long long)lo);
@@ -192,6 +229,7 @@ static void when_open(Stream *s, const Desc *d)
 {
     (void)d;
     check_same_fields(s);
+    once_open(s);
     check_entry(s, false);
     Passing *p = rt_alloc(sizeof *p);
     p->worker = workers(s);
@@ -203,6 +241,7 @@ static void when_prepare(Stream *s, const Desc *d)
 {
     (void)d;
     Passing *p = s->own;
+    once_run(s);
     int64_t count = stream_src(s, 0)->count;
     p->n = p->seen = 0;
     s->count = ENDLESS;
@@ -305,8 +344,7 @@ static void window_prepare(Stream *s, const Desc *d)
     if (s->anywhere && count == ENDLESS)
         stream_fail(s, "windows anywhere need a source with an end");
     if (s->anywhere && count < s->n)
-        stream_fail(s, "%s has %lld items, fewer than a window of %lld", stream_src(s, 0)->name, (long long)count,
-                    (long long)s->n);
+        stream_fail(s, "%s has %lld items, fewer than a window of %lld", stream_src(s, 0)->name, (long long)count, (long long)s->n);
 }
 
 static void window_fetch(Stream *s, int64_t i, int tid, void *const *out)

@@ -1,6 +1,5 @@
-/* desc.c: the description of the program, from JSON to structs. It was written by the compiler, so a fault in it is a
-   fault of the build; but every index is checked, so that nothing behind this file has to. Strings stay in the JSON
-   tree, which is kept. */
+/* desc.c: the description of the program, from JSON to structs. It was written by the compiler, so a fault in it is a fault of
+   the build; but every index is checked, so that nothing behind this file has to. Strings stay in the JSON tree, which is kept. */
 #include "rt.h"
 #include <math.h>
 #include <stdlib.h>
@@ -107,9 +106,8 @@ static int index_item(const cJSON *x, int n)
 static State read_state(const cJSON *o)
 {
     static const char *const kinds[] = {"learn", "state", "rule", "count", "gsum"};
-    State s = {.path = need_text(o, "path"), .rule = text(o, "rule"), .shape = shape(o),
-               .offset = (size_t)size(o, "offset"), .every = size(o, "every"),
-               .count = (int)whole(o, "count", -1, -1, INT32_MAX), .of = (int)whole(o, "of", -1, -1, INT32_MAX),
+    State s = {.path = need_text(o, "path"), .rule = text(o, "rule"), .shape = shape(o), .offset = (size_t)size(o, "offset"),
+               .every = size(o, "every"), .count = (int)whole(o, "count", -1, -1, INT32_MAX), .of = (int)whole(o, "of", -1, -1, INT32_MAX),
                .level = (int)whole(o, "level", -1, -1, INT32_MAX), .kept = flag(o, "kept")};
     const char *kind = need_text(o, "kind");
     int k = 0;
@@ -123,14 +121,12 @@ static State read_state(const cJSON *o)
 
 static Level read_level(const cJSON *o)
 {
-    return (Level){.name = need_text(o, "name"), .objective = text(o, "objective"), .context = text(o, "context"),
-                   .every = size(o, "every")};
+    return (Level){.name = need_text(o, "name"), .objective = text(o, "objective"), .context = text(o, "context"), .every = size(o, "every")};
 }
 
 static Model read_model(const cJSON *o, int nentry)
 {
-    Model m = {.name = need_text(o, "name"), .label = text(o, "label"), .bytes = (size_t)size(o, "bytes"),
-               .init = index_of(o, "init", nentry)};
+    Model m = {.name = need_text(o, "name"), .label = text(o, "label"), .bytes = (size_t)size(o, "bytes"), .init = index_of(o, "init", nentry)};
     if (!m.label)
         m.label = m.name;
     READ_LIST(o, "states", m.nstate, m.state, read_state(item));
@@ -152,8 +148,7 @@ static Shape buffer(const cJSON *o) { return flag(o, "unused") ? (Shape){.count 
 
 static Entry read_entry(const cJSON *o)
 {
-    Entry e = {.name = need_text(o, "name"), .arena = (size_t)size(o, "arena"), .scratch = (size_t)size(o, "scratch"),
-               .work = number(o, "work", 0)};
+    Entry e = {.name = need_text(o, "name"), .arena = (size_t)size(o, "arena"), .scratch = (size_t)size(o, "scratch"), .work = number(o, "work", 0)};
     READ_LIST(o, "in", e.nin, e.in, buffer(item));
     READ_LIST(o, "out", e.nout, e.out, buffer(item));
     return e;
@@ -164,11 +159,9 @@ static Field read_field(const cJSON *o) { return (Field){.name = need_text(o, "n
 
 static Stream read_stream(const cJSON *o, int nstream, int nentry)
 {
-    Stream s = {.reader = reader_find(need_text(o, "kind")), .name = need_text(o, "name"), .def = text(o, "def"),
-                .line = text(o, "line"), .entry = index_of(o, "entry", nentry),
-                .lo = number(o, "lo", 0), .hi = number(o, "hi", 0), .lo_pct = flag(o, "lo_pct"),
-                .hi_pct = flag(o, "hi_pct"), .hi_open = flag(o, "hi_open"), .n = size(o, "n"),
-                .step = size(o, "step"), .anywhere = flag(o, "anywhere")};
+    Stream s = {.reader = reader_find(need_text(o, "kind")), .name = need_text(o, "name"), .def = text(o, "def"), .line = text(o, "line"),
+                .entry = index_of(o, "entry", nentry), .once = index_of(o, "once", nentry), .lo = number(o, "lo", 0), .hi = number(o, "hi", 0), .lo_pct = flag(o, "lo_pct"),
+                .hi_pct = flag(o, "hi_pct"), .hi_open = flag(o, "hi_open"), .n = size(o, "n"), .step = size(o, "step"), .anywhere = flag(o, "anywhere")};
     int nweight;
     if (!s.reader)
         bad("kind of a stream");
@@ -236,8 +229,7 @@ static void check_step(const Desc *d, const Do *t)
     if (e->nin > t->nfield)
         bad("inputs of a step");
     for (int i = 0; i < e->nin; i++)
-        if (e->in[i].count >= 0 && (e->in[i].type != t->field[i].shape.type
-                                    || e->in[i].count != t->batch * t->field[i].shape.count))
+        if (e->in[i].count >= 0 && (e->in[i].type != t->field[i].shape.type || e->in[i].count != t->batch * t->field[i].shape.count))
             bad("an input of a step");
     check_out(e, t->naccs, "accs");
     if (t->nreport && t->finish < 0)
@@ -304,9 +296,8 @@ static Do read_do(const cJSON *o, Desc *d)
 {
     static const char *const kinds[] = {"new", "copy", "seed", "train", "test", "table"};
     const char *what = need_text(o, "do");
-    Do t = {.line = text(o, "line"), .name = text(o, "name"), .entry = -1, .finish = -1, .until = -1, .fresh = -1,
-            .stream = -1, .value = -1, .inst = -1, .from = -1, .model = model_ref(o, d),
-            .repeat = (int)whole(o, "repeat", -1, -1, INT32_MAX), .add = whole(o, "add", 0, -huge, huge)};
+    Do t = {.line = text(o, "line"), .name = text(o, "name"), .entry = -1, .finish = -1, .until = -1, .fresh = -1, .stream = -1, .value = -1,
+            .inst = -1, .from = -1, .model = model_ref(o, d), .repeat = (int)whole(o, "repeat", -1, -1, INT32_MAX), .add = whole(o, "add", 0, -huge, huge)};
     int k = 0;
     while (k < 6 && strcmp(kinds[k], what) != 0)
         k++;
@@ -351,6 +342,25 @@ static void check_instances(Desc *d)
     free(model);
 }
 
+/* ---- models that predict tokens */
+static Generate read_generate(const cJSON *o, const Desc *d)
+{
+    Generate g = {.model = model_ref(o, d), .entry = need_index(o, "entry", d->nentry), .fresh = index_of(o, "fresh", d->nentry),
+                  .rows = whole(o, "rows", 1, 1, INT32_MAX), .lag = whole(o, "lag", 0, 0, 1), .classes = whole(o, "classes", 0, 1, INT32_MAX),
+                  .window = flag(o, "window"), .ahead = !cJSON_IsFalse(get(o, "ahead")), .type = T_I32};
+    const Entry *e = &d->entry[g.entry];
+    const char *type = text(o, "type");
+    if (type && !type_find(type, &g.type))
+        bad("type of tokens");
+    if (g.model < 0 || (g.type != T_I32 && g.type != T_I64 && g.type != T_U32 && g.type != T_U8) || (!g.window && g.rows != 1))
+        bad("generate");
+    if (e->nin > 1 || (e->nin == 1 && e->in[0].count >= 0 && (e->in[0].type != g.type || e->in[0].count != g.rows + g.lag)))
+        bad("tokens of generate");
+    if (e->nout < 2 || e->out[0].type != T_F64 || (e->out[1].type != T_F32 && e->out[1].type != T_F64) || e->out[1].count != g.rows * g.classes)
+        bad("logits of generate");
+    return g;
+}
+
 static Site read_site(const cJSON *o) { return (Site){.line = text(o, "line"), .what = text(o, "what")}; }
 
 /* A stream's sources stand before it, and its entry and `take` fit them. */
@@ -370,14 +380,12 @@ static void check_streams(const Desc *d)
 void desc_read(Desc *d, const nl_program *p)
 {
     if (p->abi != NL_ABI)
-        rt_fail("this executable is compiled for version %u of the runtime and linked with version %u; compile it again",
-                p->abi, (unsigned)NL_ABI);
+        rt_fail("this executable was compiled for version %u of the runtime, and linked with version %u; compile it again", p->abi, (unsigned)NL_ABI);
     static cJSON *root;                          /* kept: the strings are in it */
     root = cJSON_Parse(p->json);
     if (!cJSON_IsObject(root))
         bad("not JSON");
-    *d = (Desc){.program = p, .version = text(root, "nlc"), .source = text(root, "source"), .dir = text(root, "dir"),
-                .hash = text(root, "hash")};
+    *d = (Desc){.program = p, .version = text(root, "nlc"), .source = text(root, "source"), .dir = text(root, "dir"), .hash = text(root, "hash")};
     if (!d->version) d->version = "";
     if (!d->source) d->source = rt_name;
     if (!d->dir) d->dir = ".";
@@ -393,4 +401,5 @@ void desc_read(Desc *d, const nl_program *p)
     READ_LIST(root, "schedule", d->ndo, d->todo, read_do(item, d));
     check_instances(d);
     READ_LIST(root, "sites", d->nsite, d->site, read_site(item));
+    READ_LIST(root, "generate", d->ngenerate, d->generate, read_generate(item, d));
 }

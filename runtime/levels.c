@@ -1,6 +1,6 @@
 /* levels.c: what moved, how often, and by how much. The size of an update is the norm of the difference that a step
-   made; states are copied before a step only where that is the last update one can know of: before the due step of
-   `every n`, n > 1, and before the last step of a train otherwise. */
+   made; states are copied before a step only where that may be the last update of its train: before the last due steps of
+   `every n`, n > 1, and before the last step otherwise. */
 #include "rt.h"
 #include <math.h>
 #include <stdlib.h>
@@ -33,18 +33,21 @@ void levels_born(Run *r, Instance *in)
     }
 }
 
-static bool due(const Run *r, const Instance *in, const State *s, bool last)
+/* Only the last update of a train is looked at: `left` steps follow, and there will be another one if they are many. */
+static bool due(const Run *r, const Instance *in, const State *s, bool last, int64_t left)
 {
-    return tracked(s) && (s->every > 1 ? (items_seen(r, in, s) + 1) % s->every == 0 : last || s->every < 1);
+    if (!tracked(s) || s->every <= 1)
+        return tracked(s) && (last || s->every < 1);
+    return left / 2 < s->every && (items_seen(r, in, s) + 1) % s->every == 0;
 }
 
-void levels_before(Run *r, Instance *in, bool last)
+void levels_before(Run *r, Instance *in, bool last, int64_t left)
 {
     const Model *m = &r->desc.model[in->model];
     for (int i = 0; i < m->nstate; i++) {
         const State *s = &m->state[i];
         r->seen[i] = -1;
-        if (!due(r, in, s, last))
+        if (!due(r, in, s, last, left))
             continue;
         memcpy(r->before + s->offset, in->state + s->offset, s->shape.bytes);
         r->seen[i] = items_seen(r, in, s);

@@ -1,5 +1,5 @@
-/* metrics.c: one JSON object a line. Nothing in it depends on time, so that a resumed run writes the same bytes: a
-   checkpoint keeps how long the file was, and resuming cuts it there. */
+/* metrics.c: one JSON object a line. Nothing in it depends on time, so that a resumed run writes the same bytes: a checkpoint keeps
+   how long the file was, and resuming cuts it there. */
 #define _POSIX_C_SOURCE 200809L
 #include "rt.h"
 #include <errno.h>
@@ -13,6 +13,7 @@ static _Noreturn void failed(const Run *r) { rt_fail("%s: cannot be written: %s"
 
 void metrics_open(Run *r)
 {
+    static char buffer[BUFSIZ];                  /* else the first line would allocate one */
     struct stat st;
     if (!r->metrics_path)
         return;
@@ -23,7 +24,6 @@ void metrics_open(Run *r)
     r->metrics = fopen(r->metrics_path, go_on ? "r+" : "w");
     if (!r->metrics)
         failed(r);
-    static char buffer[1 << 16];                 /* of its own, or the first line in a step would allocate one */
     setvbuf(r->metrics, buffer, _IOFBF, sizeof buffer);
     if (!go_on) {
         r->metrics_at = 0;

@@ -54,10 +54,12 @@ int  nlrt_main(const nl_program *p, int argc, char **argv);   /* the whole comma
   "entries": [{"name", "arena": bytes, "scratch": bytes, "work": multiply-adds, "in": [{"type","shape"}..], "out": [{"type","shape"}..]}],
              in[k], out[k] describe nl_call.in[k], out[k]; {.., "unused": true}: the code does not look at it; trailing ones may be left out
   "streams": [{"kind": "csv|idx|npy|text|gen|map|slice|when|cat|mix|window", "name", "def", "line": "file:line:col", "paths": [..],
-               "fields": [{"name","type","shape"}], "src": [stream..], "weights": [..], "take": [field of src..], "entry",
+               "fields": [{"name","type","shape"}], "src": [stream..], "weights": [..], "take": [field of src..], "entry", "once",
                "lo","hi","lo_pct","hi_pct","hi_open", "n","step","anywhere"}],
              src of "when", "slice", "cat", "mix", "window" have the fields of their source (window: with a leading axis n);
              "map" and "when" entries get the taken fields of src as in[], item number (of src) in nl_call.index
+             "once": an entry without inputs (it sees the seed only), called when the stream is opened and when the seed changes; its
+             outputs are inputs of "entry" behind the taken fields (absent or -1: none)
   "schedule": [
      {"do": "new", "inst", "model", "name"}, {"do": "copy", "inst", "from", "name"}, {"do": "seed", "add": n},
      {"do": "train", "inst", "name", "model", "entry", "finish", "accs": n, "reports": [{"name","line"}..], "stream", "batch",
@@ -66,7 +68,8 @@ int  nlrt_main(const nl_program *p, int argc, char **argv);   /* the whole comma
               "fresh": entry (absent: -1): writes the "kept" states anew; called first unless "carry". A test puts them back at its end
      {"do": "test", the same less "for", "epochs", "until", plus "learning": bool},
      {"do": "table", "title", "rows", "cols", "cells", "value": entry, "names": [report..], "line"} ],
-  "generate": [{"model", "entry", "fresh", "rows": R, "lag": 0 or 1, "classes": V, "window": bool, "type": type of the tokens}]  models that can continue a
+  "generate": [{"model", "entry", "fresh", "rows": R, "lag": 0 or 1, "classes": V, "window": bool, "type": type of the tokens,
+              "ahead": false if the kept states do not depend on the token that the lag adds (absent: they may)}]  models that can continue a
              sequence of tokens (absent: none). in[0] of the entry = tokens [1, R + lag], out[0] = sums as in a step (acc 1: nats of the lag's
              predictions), out[1] = logits f32 or f64 [R, V] of the tokens after each of the first R. window false: R is 1, tokens come one by one and all inner
              state is kept; window true: the model mixes its whole window, so the last R tokens are given again for every new one (rows

@@ -89,14 +89,23 @@ typedef struct {
 typedef struct { const char *line, *what; } Site;
 
 typedef struct {
+    int model, entry, fresh;
+    int64_t rows, lag, classes;
+    bool window;                 /* it mixes its whole window; else one token after the other */
+    bool ahead;                  /* kept states may depend on the token that the lag adds */
+    Type type;
+} Generate;
+
+typedef struct {
     const nl_program *program;
     const char *version, *source, *dir, *hash;
-    int nmodel, nentry, nstream, ndo, nsite, ninst;
+    int nmodel, nentry, nstream, ndo, nsite, ninst, ngenerate;
     Model *model;
     Entry *entry;
     struct Stream *stream;
     Do *todo;
     Site *site;
+    Generate *generate;
 } Desc;
 
 void desc_read(Desc *d, const nl_program *p);              /* fails with a message if the description is malformed */
@@ -135,7 +144,7 @@ struct Stream {
     int nsrc; int *src;
     double *weight;
     int ntake; int *take;
-    int entry;
+    int entry, once;             /* once: what does not depend on the item, computed when the seed is set; -1: nothing */
     double lo, hi; bool lo_pct, hi_pct, hi_open;
     int64_t n, step; bool anywhere;
     /* filled by open and prepare */
@@ -146,6 +155,7 @@ struct Stream {
     uint64_t seed;
     const Desc *desc;
     void *own;                   /* of the reader */
+    int nonce; void **kept;      /* what `once` gave: the entry's inputs behind the taken fields */
     void ***tmp;                 /* [thread][field]: one item of each source field (see stream_temps) */
 };
 
@@ -195,6 +205,12 @@ typedef struct {
 
 typedef struct { int todo; int64_t step; double *value; } Record;        /* a test's reports */
 
+typedef struct {                 /* of an instance: see memory.c */
+    char *loaded, *noted;
+    bool begun;
+    int64_t last, tokens;
+} Memory;
+
 typedef struct {
     Desc desc;
     /* options */
@@ -203,6 +219,9 @@ typedef struct {
     bool quiet, allow_nan;
     const char *checkpoint, *resume, *metrics_path, *times_path, *tables;
     int64_t save_every, log_every;
+    const char *memory_load, *memory_save; bool memory_reset;
+    const char *from, *model, *prompt, *prompt_file;       /* generate and stream */
+    int64_t ntokens, every; double temperature; uint64_t draw_seed;
     /* where the run stands: what a checkpoint keeps */
     int64_t add;                 /* added to the seed */
     int pc;                      /* step of the schedule */
@@ -221,12 +240,15 @@ typedef struct {
     int64_t *seen;               /* ... and, for states that may be due, the items they had seen; -1: not due */
     char *snapshot;              /* an instance before a test */
     double *snapshot_update;
+    Memory *memory;              /* for each instance */
 } Run;
 
 /* ---- clock.c: runs the schedule */
 void run_schedule(Run *r);
+void run_births(Run *r);                                   /* only what makes models */
 int  interrupted(void);                                    /* the signal that asked to stop, or 0 */
 void catch_signals(void);
+void wake_by_signal(int fd);                               /* a signal also writes a byte there */
 const char *do_model(const Run *r, const Do *d);           /* for messages and records: the instance's name */
 const char *do_stream(const Run *r, const Do *d);          /* NULL if none */
 bool do_has_loss(const Run *r, const Do *d);
@@ -235,7 +257,8 @@ uint64_t run_seed(const Run *r);
 
 /* ---- levels.c: what moved, and by how much */
 void levels_born(Run *r, Instance *in);
-void levels_before(Run *r, Instance *in, bool last);       /* before a step; last: perhaps the last of its train */
+/* before a step; last: perhaps the last of its train; left: steps that are sure to follow in it */
+void levels_before(Run *r, Instance *in, bool last, int64_t left);
 void levels_after(Run *r, Instance *in, bool last);        /* last: it was */
 int64_t level_updates(const Run *r, const Instance *in, int state);
 void levels_table(const Run *r, FILE *to);
@@ -257,13 +280,61 @@ void progress_end(const Run *r, const Do *d, int64_t step, int64_t k, double los
 void progress_clear(void);
 void progress_close(const Run *r);
 
+/* ---- save.c: files of tensors */
+typedef struct { const char *path, *what; unsigned char *bytes; Safetensors file; } Saved;
+cJSON *head_new(const Desc *d, const char *format);        /* its "__metadata__" say format and program */
+void head_add(cJSON *head, const char *key, const Shape *s, size_t *at);
+void head_write(cJSON *head, FILE *to);                    /* frees it */
+void save_file(const char *path, const char *what, void (*write)(FILE *to, const void *with), const void *with);
+void saved_open(Saved *s, const char *path, const char *format, const char *what);       /* fails with a message */
+const char *saved_text(const Saved *s, const char *key);   /* of the metadata, or NULL */
+bool saved_fits(const Tensor_at *t, const State *s);
+_Noreturn void saved_refuse(const Run *r, const Saved *s, bool kept);    /* another program: which state tells the difference? */
+void saved_close(Saved *s);
+
 /* ---- checkpoint.c */
 void checkpoint_save(Run *r, const char *path);
 void checkpoint_load(Run *r, const char *path);            /* after the streams are open */
+void checkpoint_weights(Run *r, const char *path);         /* only the instances, and the seed */
+const Model *instance_model(const Desc *d, int inst);      /* NULL if no step makes it */
 char *state_key(const Run *r, int inst, int state);        /* the tensor's name in a checkpoint */
 void instance_make(Run *r, int inst, int model, const char *name);       /* room for it */
 void instance_drop(Run *r, int inst);
 
-/* ---- main.c */
-void info_print(const Desc *d, FILE *to);
+/* ---- memory.c: kept states as an object of their own */
+bool model_keeps(const Model *m);
+void kept_copy(const Model *m, char *to, const char *from);              /* the kept states of an instance */
+void memory_open(Run *r);                                  /* reads --memory-load */
+bool memory_begins(Run *r, int inst);                      /* true the first time */
+bool memory_put(Run *r, int inst);                         /* what was loaded, if anything was */
+void memory_note(Run *r, int inst);                        /* as it is now, it is to be saved */
+void memory_note_rest(Run *r);                             /* also of instances that had no step */
+void memory_write(Run *r);                                 /* --memory-save */
+
+/* ---- tokens.c: a model that predicts the next token */
+typedef struct {
+    Run *r; const Generate *g; const Model *m; Instance *in; int inst;
+    int64_t last;                /* token that the model has not been given yet; -1: none */
+    int64_t seen;                /* tokens that it has been given */
+    bool given;                  /* it has been given `last`, and logit is what it says of the next one */
+    void *buffer, *raw;          /* tokens and logits of a call */
+    double *acc, *logit;
+    char *keep;                  /* kept states */
+    int64_t *window, nwindow;
+} Tokens;
+int  tokens_instance(const Run *r, const char *name, const Generate **g);
+void tokens_begin(Tokens *t, Run *r, int inst, const Generate *g);
+const double *tokens_next(Tokens *t);                      /* logits of the token after the last */
+const double *tokens_add(Tokens *t, int64_t token);        /* it has come; what was said of it (not of a first one, nor by windows), or NULL */
+double tokens_nats(const Tokens *t, int64_t token);        /* -log softmax */
+void tokens_note(Tokens *t);
+void tokens_end(Tokens *t);
+
+/* ---- generate.c: commands */
+void generate_command(void *run);
+void stream_command(void *run);
+
+/* ---- options.c */
+typedef enum { CMD_RUN = 1, CMD_INFO = 2, CMD_GENERATE = 4, CMD_STREAM = 8 } Command;
+Command options_read(Run *r, int argc, char **argv);
 #endif

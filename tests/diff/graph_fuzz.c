@@ -40,6 +40,9 @@ static void pass_turn(void)
     pthread_mutex_unlock(&lock);
 }
 
+/* What else generated code calls must be linked, to be found when it is loaded. */
+void (*const needed)(int32_t, int64_t, const void *, int64_t, int32_t, int32_t *, int64_t, void *) = nlrt_argsort;
+
 void nlrt_barrier(void)
 {
     pass_turn();

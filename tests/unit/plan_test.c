@@ -193,6 +193,19 @@ Test(plan, a_large_sum_has_slots)
     cr_assert(steps(p)->step.at[1]->barrier);
 }
 
+Test(plan, sums_of_rows_and_of_columns_share_a_pass)
+{
+    Node *x = input(F32, SHAPE(16, 50, 60)), *y = n_un(OP_TANH, x);
+    output(n_sum(y, 4));
+    output(n_sum(y, 2));
+    Plan *p = planned();
+    cr_assert_eq(steps(p)->step.n, 1);
+    cr_assert_eq(p->entry.at[0]->arena, 0);
+    int added = 0;
+    for (int i = 0; i < p->kernel.at[0]->nest.nins; i++) added += p->kernel.at[0]->nest.ins[i].op == I_ACCUM;
+    cr_assert_eq(added, 1);
+}
+
 Test(plan, equal_kernels_are_one)
 {
     for (int i = 0; i < 3; i++) {

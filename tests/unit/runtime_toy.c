@@ -3,7 +3,6 @@
 #include "runtime_toy.h"
 #include "nlrt.h"
 #include <dirent.h>
-#include <fcntl.h>
 #include <malloc.h>
 #include <math.h>
 #include <signal.h>
@@ -16,8 +15,7 @@
 #include <zlib.h>
 
 int64_t toy_signal_at;
-int toy_signal, toy_watch_memory, toy_team, toy_kept, toy_sleep, toy_terminal;
-const char *toy_out = "stdout";
+int toy_signal, toy_watch_memory, toy_team, toy_kept;
 
 /* ---- text */
 static char *keep(char *s)                       /* the last few thousand texts stay */
@@ -176,7 +174,6 @@ static void step(const nl_call *c)
             t->w[i] -= 0.1 * t->m[i];
         }
         t->count++;
-        usleep((useconds_t)toy_sleep * 1000);
         watch_memory(t->count);
         if (t->count % 5 == 0)
             t->slow += ((double *)c->out[0])[1] + 1;
@@ -237,6 +234,22 @@ static void map(const nl_call *c)
 static void when(const nl_call *c) { *(unsigned char *)c->out[0] = *(const double *)c->in[0] == 1; }
 static void share(const nl_call *c) { *(unsigned char *)c->out[0] = fmod(((const double *)c->in[0])[0], 3) == 0; }
 
+/* What is the same for every item: 1000 times the seed, and how often it was asked for. */
+static void once(const nl_call *c)
+{
+    static double calls;
+    *(double *)c->out[0] = 1000 * (double)c->seed;
+    *(double *)c->out[1] = ++calls;
+}
+
+static void once_map(const nl_call *c)
+{
+    double *to = c->out[0];
+    to[0] = ((const double *)c->in[0])[0] + *(const double *)c->in[1];
+    to[1] = (double)c->index;
+    *(double *)c->out[1] = *(const double *)c->in[2];
+}
+
 /* Over items of one i32[4] field: what came in is what is reported. */
 static void bytes(const nl_call *c)
 {
@@ -270,12 +283,10 @@ static void nothing(const nl_call *c)
 }
 
 static const nl_entry entries[NENTRIES] = {
-    [E_INIT] = {init, 0}, [E_STEP] = {step, 0}, [E_TEST] = {test_step, 0}, [E_LEARN] = {learn_step, 0},
-        [E_FINISH] = {finish, 0},
-    [E_VALUE] = {value, 0}, [E_STEPS] = {steps, 0}, [E_UNTIL] = {until, 0}, [E_GEN] = {gen, 0}, [E_MAP] = {map, 0},
-        [E_WHEN] = {when, 0},
-    [E_SHARE] = {share, 0}, [E_BYTES] = {bytes, 0}, [E_BYTES_FINISH] = {bytes_finish, 0}, [E_FRESH] = {fresh, 0},
-        [E_VOID] = {nothing, 0},
+    [E_INIT] = {init, 0}, [E_STEP] = {step, 0}, [E_TEST] = {test_step, 0}, [E_LEARN] = {learn_step, 0}, [E_FINISH] = {finish, 0},
+    [E_VALUE] = {value, 0}, [E_STEPS] = {steps, 0}, [E_UNTIL] = {until, 0}, [E_GEN] = {gen, 0}, [E_MAP] = {map, 0}, [E_WHEN] = {when, 0},
+    [E_SHARE] = {share, 0}, [E_BYTES] = {bytes, 0}, [E_BYTES_FINISH] = {bytes_finish, 0}, [E_FRESH] = {fresh, 0}, [E_VOID] = {nothing, 0},
+    [E_ONCE] = {once, 0}, [E_ONCE_MAP] = {once_map, 0},
 };
 
 /* ---- the description */
@@ -305,7 +316,9 @@ static const char head[] =
     "{\"name\":\"bytes\",\"in\":[{\"type\":\"i32\",\"shape\":[2,4]}],\"out\":[" F64("3") "]},"
     "{\"name\":\"bytes_finish\",\"in\":[" F64("3") "],\"out\":[" F64("2") "]},"
     "{\"name\":\"fresh\",\"in\":[],\"out\":[]},"
-    "{\"name\":\"nothing\",\"in\":[],\"out\":[" F64("3") "]}],"
+    "{\"name\":\"nothing\",\"in\":[],\"out\":[" F64("3") "]},"
+    "{\"name\":\"once\",\"in\":[],\"out\":[" F64("") "," F64("") "]},"
+    "{\"name\":\"once_map\",\"in\":[" F64("2") "," F64("") "," F64("") "],\"out\":[" F64("2") "," F64("") "]}],"
     "\"sites\":[{\"line\":\"toy.nl:7:9\",\"what\":\"E[y]\"}],";
 
 char *csv(const char *name, const char *path)
@@ -314,71 +327,60 @@ char *csv(const char *name, const char *path)
                "{\"name\":\"x\",\"type\":\"f64\",\"shape\":[2]},{\"name\":\"y\",\"type\":\"f64\",\"shape\":[]}],\"src\":[]}", name, name, path);
 }
 
-char *new_toy(int inst, const char *name) { return fmt("{\"do\":\"new\",\"inst\":%d,\"model\":0,\"name\":\"%s\"}",
-                                                       inst, name); }
+char *new_toy(int inst, const char *name) { return fmt("{\"do\":\"new\",\"inst\":%d,\"model\":0,\"name\":\"%s\"}", inst, name); }
 
 #define STEP_REST "\"batch\":4,\"accs\":3,\"line\":\"toy.nl:9:5\",\"reports\":[{\"name\":\"loss\",\"line\":\"toy.nl:5:12\"},{\"name\":\"accuracy\",\"line\":\"toy.nl:6:12\"}]," \
     "\"fields\":[{\"name\":\"x\",\"from\":0,\"type\":\"f64\",\"shape\":[2]},{\"name\":\"y\",\"from\":1,\"type\":\"f64\",\"shape\":[]}],\"finish\":4"
 
 char *train(int inst, const char *name, int stream, int n, const char *more)
 {
-    return fmt("{\"do\":\"train\",\"inst\":%d,\"name\":\"%s\",\"stream\":%d,\"for\":%d,\"entry\":1," STEP_REST "%s%s}",
-               inst, name, stream, n, *more ? "," : "", more);
+    return fmt("{\"do\":\"train\",\"inst\":%d,\"name\":\"%s\",\"stream\":%d,\"for\":%d,\"entry\":1," STEP_REST "%s%s}", inst, name, stream, n, *more ? "," : "", more);
 }
 
 char *test(int inst, const char *name, int stream, const char *more)
 {
     bool learning = strstr(more, "learning") != NULL;
-    return fmt("{\"do\":\"test\",\"inst\":%d,\"name\":\"%s\",\"stream\":%d,\"entry\":%d," STEP_REST "%s%s}", inst,
-               name, stream, learning ? E_LEARN : E_TEST,
+    return fmt("{\"do\":\"test\",\"inst\":%d,\"name\":\"%s\",\"stream\":%d,\"entry\":%d," STEP_REST "%s%s}", inst, name, stream, learning ? E_LEARN : E_TEST,
                *more ? "," : "", more);
 }
 
 /* ---- a run */
-static _Noreturn void child(const char *streams, const char *schedule, const char *arguments, const char *terminal)
+static _Noreturn void child(const nl_program *p, const char *arguments, const char *input)
 {
-    char *argv[32] = {"toy"}, *words = strdup(arguments), *json;
+    char *argv[32] = {"toy"}, *words = strdup(arguments);
     int argc = 1;
     for (char *w = strtok(words, " "); w && argc < 31; w = strtok(NULL, " "))
         argv[argc++] = w;
-    const char *hash = getenv("TOY_HASH");
-    const char *work = toy_team ? "1e7" : "100";
-    json = fmt(head, hash ? hash : "0123456789abcdef", toy_kept ? "true" : "false", work, work, work, work);
-    json = fmt("%s\"streams\":[%s],\"schedule\":[%s]}", json, streams, schedule);
-    if (!freopen(toy_out, "w", stdout) || !freopen(terminal ? terminal : "stderr", "w", stderr))
+    if (!freopen("stdout", "w", stdout) || !freopen("stderr", "w", stderr) || (input && !freopen(input, "r", stdin)))
         _exit(99);
-    const nl_program p = {.abi = NL_ABI, .json = json, .entry = entries, .nentry = NENTRIES, .cpu_features = ""};
-    exit(nlrt_main(&p, argc, argv));
+    exit(nlrt_main(p, argc, argv));
 }
 
-/* What was written to the terminal; it is small enough to lie there until the run is over. */
-static void save_terminal(int master)
+pid_t start_program(const nl_program *p, const char *arguments, const char *input)
 {
-    char text[4096];
-    fcntl(master, F_SETFL, O_NONBLOCK);
-    ssize_t n = read(master, text, sizeof text);
-    write_file("stderr", text, n > 0 ? (size_t)n : 0);
-    close(master);
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid < 0)
+        abort();
+    if (pid == 0)
+        child(p, arguments, input);
+    return pid;
+}
+
+Ran end_program(pid_t pid)
+{
+    int status = 0;
+    if (waitpid(pid, &status, 0) != pid)
+        abort();
+    return (Ran){WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_text_file("stdout"), read_text_file("stderr")};
 }
 
 Ran run_toy(const char *streams, const char *schedule, const char *arguments)
 {
-    int status = 0, master = toy_terminal ? posix_openpt(O_RDWR | O_NOCTTY) : -1, line = -1;
-    const char *terminal = NULL;
-    if (master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0)
-        terminal = fmt("%s", ptsname(master));
-    if (terminal)
-        line = open(terminal, O_RDWR | O_NOCTTY);        /* held, so that it stays when the run closes its end */
-    fflush(NULL);
-    pid_t pid = fork();
-    if (pid == 0)
-        child(streams, schedule, arguments, terminal);
-    if (pid < 0 || waitpid(pid, &status, 0) != pid)
-        abort();
-    if (terminal)
-        save_terminal(master);
-    if (line >= 0)
-        close(line);
-    return (Ran){WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_text_file("stdout"),
-                 read_text_file("stderr")};
+    const char *hash = getenv("TOY_HASH");
+    const char *work = toy_team ? "1e7" : "100";
+    char *json = fmt(head, hash ? hash : "0123456789abcdef", toy_kept ? "true" : "false", work, work, work, work);
+    json = fmt("%s\"streams\":[%s],\"schedule\":[%s]}", json, streams, schedule);
+    const nl_program p = {.abi = NL_ABI, .json = json, .entry = entries, .nentry = NENTRIES, .cpu_features = ""};
+    return end_program(start_program(&p, arguments, NULL));
 }

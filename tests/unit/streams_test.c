@@ -266,6 +266,22 @@ Test(streams, maps_and_conditions)
             "\"entry\":11,\"take\":[0]"), 3, {3, 0, 1});
 }
 
+/* What does not depend on the item is computed when the stream is opened, and again for another seed. */
+Test(streams, once_a_seed)
+{
+    char *streams = CUT "," OVER("map", "m", "1", "\"entry\":17,\"once\":16,\"take\":[0]");
+    const double none[][3] = {{3, 0, 1}, {4, 1, 1}, {5, 2, 1}, {6, 3, 1}, {7, 4, 1}};
+    cr_assert_float_eq(test_loss(streams, 2, ""), loss_of(5, none), 1e-12);
+    char *todo = fmt("%s,{\"do\":\"seed\",\"add\":3},%s", new_toy(0, "p"), test(0, "p", 2, ""));
+    Ran r = run_toy(streams, todo, "--metrics m");
+    cr_assert_eq(r.status, 0, "%s", r.err);
+    const double three[][3] = {{3003, 0, 2}, {3004, 1, 2}, {3005, 2, 2}, {3006, 3, 2}, {3007, 4, 2}};
+    double got = strtod(strstr(read_text_file("m"), "\"loss\":") + 7, NULL);
+    cr_assert_float_eq(got, loss_of(5, three), 1e-9 * got);
+    FAILS(run_toy(CUT "," OVER("map", "m", "1", "\"entry\":17,\"take\":[0]"), fmt("%s,%s", new_toy(0, "p"), test(0, "p", 2, "")), ""), 1,
+          "its function does not fit its fields");
+}
+
 /* Several threads fetch a batch: the same items. */
 Test(streams, maps_by_threads)
 {
