@@ -100,6 +100,7 @@ struct Lvl {
     Binding *names; int nemit; Value emit[16]; int npieces; Value *pieces;
     bool keep; Lvl *home; Var *seen; Node *before;   /* kept: in which level, its items so far and their number before this context */
     int64_t turn, parent_turn;   /* which run of its body, and in which run of its parent's */
+    VEC(struct Flush *) flush;   /* what the last, shorter chunks of this part move */
     bool preview;                /* only the states as the level will start are asked for */
     int npast; Nodes past;       /* past(): how many in the body; the rows that the next part begins with */
 };
@@ -218,6 +219,7 @@ Value call_past(Scope *s, Ast *e);
 
 /* elab_learn.c: minimize, rules, clocks */
 void  stmt_minimize(Scope *s, Ast *st);
+void  flush_states(Lvl *l, Node *last);                 /* when its context ends: last is true at the last item */
 void  stmt_move(Scope *s, Ast *st);
 void  stmt_every(Scope *s, Ast *st);
 bool  apply_rule_call(Scope *s, Value f, int n, Value *arg, Loc at);     /* a statement `adamw(lr)(W, e)` */

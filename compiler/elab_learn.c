@@ -362,7 +362,11 @@ static bool wrt_add(Value v, Loc at, Var ***vars, int *n, int *cap)
     if (v.kind == V_INST) {
         Var **in; int k;
         inst_vars(v.inst, &in, &k);
-        for (int i = 0; i < k; i++) if (in[i]->st->kind == ST_LEARN && !wrt_add(in[i]->born, at, vars, n, cap)) return false;
+        for (int i = 0; i < k; i++) {
+            if (in[i]->st->kind != ST_LEARN) continue;
+            vec_grow((void **)vars, cap, *n, sizeof **vars);
+            (*vars)[(*n)++] = in[i];
+        }
         return true;
     }
     Var *x = v.kind == V_TENSOR && v.state ? var_of(v.state) : NULL;
@@ -543,19 +547,62 @@ static void anchored(Var *v, Node *w, Node **g, Value *rule)
     *rule = value_subst(*rule, &from, &to);
 }
 
-/* Updates made when `count` items have been seen, this one's included; a flushed chunk may be shorter. */
-static Node *updates(Node *count, int64_t every, bool flush)
+/* States whose clock does not divide their context: what is left over when it ends is one last, shorter chunk. */
+typedef struct Flush { int n; Var **var; Value *rule; Loc at; } Flush;
+
+static bool left_over(const Var *v) { return v->inner && v->st->kind == ST_LEARN && !v->keep && v->frame->total % v->st->every; }
+
+static void flush_later(Ast *st, Vars *moved, Value *rule)
 {
-    if (!flush) return n_bin(OP_IDIV, count, n_iconst(I64, every));
-    return n_bin(OP_ADD, n_bin(OP_IDIV, n_bin(OP_SUB, count, n_iconst(I64, 1)), n_iconst(I64, every)), n_iconst(I64, 1));
+    Flush *f = NEW(Flush);
+    *f = (Flush){ .var = NEWN(Var *, moved->n + 1), .rule = NEWN(Value, moved->n + 1), .at = st->loc };
+    for (int i = 0; i < moved->n; i++)
+        if (moved->var[i]->st->every > 1 && left_over(moved->var[i])) { f->var[f->n] = moved->var[i]; f->rule[f->n++] = rule[i]; }
+    if (f->n && el.lvl->kind == L_LEVEL) PUSH(el.lvl->flush, f);
 }
 
-/* How many gradients are in the sum. */
-static Node *summed(Node *count, int64_t every, bool flush, Node *sum)
+/* Applies the rules to the states, each if it is due. */
+static void move_due(Moved *set, Value *rule, Value *t, Loc at, bool explain)
 {
-    if (!flush) return n_const((Dt)sum->dt, (double)every);
-    Node *n = n_bin(OP_ADD, n_bin(OP_MOD, n_bin(OP_SUB, count, n_iconst(I64, 1)), n_iconst(I64, every)), n_iconst(I64, 1));
-    return n_cast(n, (Dt)sum->dt);
+    for (int i = 0; i < set->n; i++) {
+        Var *v = set->var[i];
+        if (explain) explain_unit(v, rule[i]);
+        if (!set->due[i]) { apply_rule(rule[i].clo, v, set->g[i], t[i], v->st->path, set, true); continue; }
+        Nodes cut = { 0 };
+        add_value(&cut, rule[i]);
+        add_value(&cut, set->g[i]);
+        add_value(&cut, t[i]);
+        for (int j = 0; j < set->n; j++) { add_value(&cut, set->g[j]); add_value(&cut, set->w[j]); add_node(&cut, set->due[j]); }
+        Snap snap = snap_begin();
+        if (explain) explain_every(el.lvl->kind == L_RULE ? v->st->every : 0);
+        apply_rule(rule[i].clo, v, set->g[i], t[i], v->st->path, set, true);
+        if (explain) explain_every(0);
+        var_set(v->gsum, v_real(0), at);
+        snap_end(snap, set->due[i], &cut);
+    }
+}
+
+/* After the last item, whose body has read the states as they were. */
+void flush_states(Lvl *l, Node *last)
+{
+    for (int k = 0; k < l->flush.n; k++) {
+        Flush *f = l->flush.at[k];
+        Moved set = { f->n, f->var, NEWN(Value, f->n + 1), NEWN(Value, f->n + 1), NEWN(Node *, f->n + 1) };
+        Value *t = NEWN(Value, f->n + 1);
+        for (int i = 0; i < f->n; i++) {
+            Var *v = f->var[i];
+            int64_t total = v->frame->total, every = v->st->every;
+            Node *sum = v->gsum->cur.node;
+            if (v->st->mean) sum = n_bin(OP_DIV, sum, n_expand(n_const((Dt)sum->dt, (double)(total % every)), sum->rank, sum->dim));
+            set.w[i] = var_value(v);
+            set.g[i] = raised(v, sum);
+            set.due[i] = last;
+            t[i] = v_tensor(n_iconst(I64, total / every + 1), 0);
+            t[i].weak = true;
+        }
+        move_due(&set, f->rule, t, f->at, false);
+    }
+    l->flush.n = 0;
 }
 
 /* Hands its gradient to each state's rule, under its clock. */
@@ -571,11 +618,10 @@ static void move_states(Ast *st, Vars *moved, Node **w, Node **g)
         Var *v = moved->var[i];
         int64_t every = v->st->every;
         Node *count = next_count(v);
-        bool flush = v->inner && v->st->kind == ST_LEARN && !v->keep;    /* what is left when the context ends is a last, shorter chunk */
         anchored(v, w[i], &g[i], &rule[i]);
         explain_gradient(g[i], v->st, false);
         set.w[i] = var_value(v);
-        t[i] = v_tensor(every == 1 ? count : updates(count, every, flush), 0);
+        t[i] = v_tensor(every == 1 ? count : n_bin(OP_IDIV, count, n_iconst(I64, every)), 0);
         t[i].weak = true;
         explain_always(t[i], "t");
         if (every > 1) {
@@ -583,30 +629,15 @@ static void move_states(Ast *st, Vars *moved, Node **w, Node **g)
             explain_sum(sum, explain_period("sum", every), g[i], v->st);
             if (v->st->mean) {
                 Node *one = g[i];
-                g[i] = n_bin(OP_DIV, sum, summed(count, every, flush, sum));
+                g[i] = n_bin(OP_DIV, sum, n_const((Dt)sum->dt, (double)every));
                 explain_sum(g[i], explain_period("mean", every), one, v->st);
             } else g[i] = sum;
             set.due[i] = is_due(count, every);
-            if (flush) set.due[i] = n_bin(OP_OR, set.due[i], n_bin(OP_EQ, count, n_iconst(I64, v->frame->total)));
         }
         set.g[i] = raised(v, g[i]);
     }
-    for (int i = 0; i < n; i++) {
-        Var *v = moved->var[i];
-        explain_unit(v, rule[i]);
-        if (!set.due[i]) { apply_rule(rule[i].clo, v, set.g[i], t[i], v->st->path, &set, true); continue; }
-        Nodes cut = { 0 };
-        add_value(&cut, rule[i]);
-        add_value(&cut, set.g[i]);
-        add_value(&cut, t[i]);
-        for (int j = 0; j < n; j++) { add_value(&cut, set.g[j]); add_value(&cut, set.w[j]); add_node(&cut, set.due[j]); }
-        Snap snap = snap_begin();
-        explain_every(el.lvl->kind == L_RULE ? v->st->every : 0);
-        apply_rule(rule[i].clo, v, set.g[i], t[i], v->st->path, &set, true);
-        explain_every(0);
-        var_set(v->gsum, v_real(0), st->loc);
-        snap_end(snap, set.due[i], &cut);
-    }
+    move_due(&set, rule, t, st->loc, true);
+    flush_later(st, moved, rule);
 }
 
 /* The states among the candidates that the objective really moves, and their gradients. */

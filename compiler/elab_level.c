@@ -532,15 +532,23 @@ static bool keep_in_model(Loc at)
     return false;
 }
 
+/* A state with `keep`. On an instance it keeps the states of the levels inside, not the tensors, which live as this level does. */
+static bool keeps_itself(Scope *s, Ast *st)
+{
+    if ((st->kind != S_LEARN && st->kind != S_STATE) || !st->cl || !st->cl->keep) return false;
+    Value v = st->type || !st->a ? v_none() : eval_quiet(s, st->a);
+    return v.kind != V_INST && (v.kind != V_LIST || !v.n || v.elem[0].kind != V_INST);
+}
+
 /* The `keep` that holds for a level, and the level in which its states go on. False after a message. */
-static bool level_keep(Lvl *l, Ast *st)
+static bool level_keep(Lvl *l, Scope *s, Ast *st)
 {
     Clauses *cl = st->cl && st->cl->keep ? st->cl : NULL;
     Loc at = st->loc;
     for (Inst *i = el.inst; i && !cl; i = i->parent) if (i->cl && i->cl->keep) { cl = i->cl; at = i->at; }
     bool all = cl != NULL;
     for (int i = 0; i < st->nbody && !cl; i++)
-        if ((st->body[i]->kind == S_LEARN || st->body[i]->kind == S_STATE) && st->body[i]->cl && st->body[i]->cl->keep) { cl = st->body[i]->cl; at = st->body[i]->loc; }
+        if (keeps_itself(s, st->body[i])) { cl = st->body[i]->cl; at = st->body[i]->loc; }
     if (el.v && el.v->streaming && !framed(l->parent)) { l->keep = true; return true; }      /* items come one by one: all goes on */
     if (!cl) return true;
     Lvl *h = l->parent;
@@ -717,7 +725,7 @@ static void item_draws(int axis, int32_t trip)
 static bool run_part(Lvl *l, Ast *st, Context *c, bool first, ValueList *pieces)
 {
     Frame *f = l->frame;
-    Scope *s = scope_new(l->outer, st->loc);
+    Scope *s = first ? scope_new(l->outer, st->loc) : l->decl;     /* the states' clauses are evaluated in it */
     DrawContext draw = draws;
     int errors = error_count();
     if (!axes_fit(1, st->loc)) return false;
@@ -732,7 +740,7 @@ static bool run_part(Lvl *l, Ast *st, Context *c, bool first, ValueList *pieces)
         axis_push(c->trip);
         for (int i = 0; i < f->carry.n; i++) if (f->carry.at[i]->learn || f->carry.at[i]->st->kind == ST_STATE) set_clauses(f->carry.at[i], l);
         l->names = s->first;
-    } else if (f) s->first = l->names;
+    }
     item_draws(ax, c->trip);
     l->decl = s;
     for (int i = 0; f && i < f->carry.n; i++) if (!f->carry.at[i]->in) carry_open(f, f->carry.at[i]);
@@ -748,6 +756,8 @@ static bool run_part(Lvl *l, Ast *st, Context *c, bool first, ValueList *pieces)
     if (f && first) explain_level(l);
     exec(items, st->body, st->nbody, &done);
     if (f && first) { explain_level_end(l); graph_states(l, 0); graph_emits(l); }
+    if (f && c->offset + c->trip == f->total && error_count() == errors) flush_states(l, n_bin(OP_EQ, f->item64, n_iconst(I64, f->total - 1)));
+    l->flush.n = 0;
     el.lvl = l->parent;
     draws = draw;
     if (error_count() > errors) { axis_pop(); if (f) el.frame = f->parent; return false; }
@@ -828,7 +838,7 @@ void stmt_level(Scope *s, Ast *st)
     if (st->n > 16) { error_at(st->loc, "a level runs over at most 16 contexts"); return; }
     if (st->cl && !clauses_ok(st->cl, st->loc)) return;
     if (!context_part(s, st, 0, &c)) return;
-    if (!level_keep(l, st)) return;
+    if (!level_keep(l, l->outer, st)) return;
     if (has_states(st->body, st->nbody) || body_keeps(s, st)) {
         Frame *f = NEW(Frame);
         f->parent = el.frame;
@@ -929,7 +939,7 @@ bool level_before(Scope *s, Inst *i, const char *level, const char *name, Loc at
     l->outer = i ? i->call ? i->call : i->scope : s;
     l->path = arena_printf("%s.%s", el.inst ? el.inst->path : "stream", st->name);
     Scope *in = scope_new(l->outer, at);
-    if (level_keep(l, st)) declare_body(l, in, st->body, st->nbody);
+    if (level_keep(l, l->outer, st)) declare_body(l, in, st->body, st->nbody);
     l->names = in->first;
     el.inst = keep;
     *v = level_state(l, name, at);
@@ -991,6 +1001,17 @@ static Node *last_rows(Node *x, int axis, int n)
     return n_slice(x, start, len, step);
 }
 
+/* `truncate c`: rows of items before the last multiple of c are constants to all objectives. x: items along `items`, rows along `rows`. */
+static Node *cut_rows(Lvl *l, Node *x, int items, int rows, int n)
+{
+    int64_t c = l->frame->truncate;
+    Node *item = n_bin(OP_ADD, n_iota(I64, x->rank, x->dim, items), n_splat(I64, (double)l->offset, x->rank, x->dim));
+    if (l->keep) item = n_bin(OP_ADD, item, n_expand(items_before(l), x->rank, x->dim));
+    Node *from = n_bin(OP_SUB, n_bin(OP_ADD, item, n_iota(I64, x->rank, x->dim, rows)), n_splat(I64, (double)(n - 1), x->rank, x->dim));
+    Node *begin = n_bin(OP_SUB, item, n_bin(OP_MOD, item, n_splat(I64, (double)c, x->rank, x->dim)));
+    return n_select(n_bin(OP_LT, from, begin), n_stop(x, STOP_ALL), x);
+}
+
 static const char *past_path(Lvl *l) { return arena_printf("%s.past%d", l->path, l->npast++); }
 
 /* Of a value that depends on the level's states: the last n - 1 rows are a state of the level. */
@@ -1034,10 +1055,10 @@ static Node *rows_before(Lvl *l, Node *x, int at, int n, Var **home, Loc loc)
     Node *zero = n_splat((Dt)x->dt, 0, x->rank, dim);
     if (l->offset && l->npast <= l->past.n) {
         Node *rows = l->past.at[l->npast - 1];
-        bool same = rows->rank == x->rank && rows->dt == x->dt;
+        bool same = rows && rows->rank == x->rank && rows->dt == x->dt;
         for (int i = 0; i < x->rank && same; i++) same = rows->dim[i] == dim[i];
         if (same) return rows;
-        error_at(loc, "past() of a value whose shape changes in the last, shorter chunk");
+        if (rows) error_at(loc, "past() of a value whose shape changes in the last, shorter chunk");
         return zero;
     }
     if (!l->keep) return zero;
@@ -1057,6 +1078,8 @@ Value call_past(Scope *s, Ast *e)
     if (l->frame && (node_frames(v.node) & l->frame->bit)) return past_state(l, v, (int)n, e->loc);
     int ax = l->axis, rank;
     int32_t dim[MAXDIM];
+    Lvl *around = l->keep ? framed(l->parent) : NULL;
+    if (around) v = import_frames(v, around->frame->mask);         /* its rows live in the loop around */
     v_shape(v, &rank, dim);
     uint16_t set = v.axes | (uint16_t)(1u << ax);
     Node *x = v_full(v, set, rank, dim);
@@ -1069,14 +1092,15 @@ Value call_past(Scope *s, Ast *e)
         x = n_concat(2, (Node *[2]){ rows, x }, at);
         Node *left = last_rows(x, at, (int)n - 1);
         if (home) home->cur.node = n_mark(left, graph_uid());
-        if (l->past.n == before) PUSH(l->past, left);
-        else l->past.at[before] = left;
+        while (l->past.n <= before) PUSH(l->past, NULL);
+        l->past.at[before] = left;
     }
     Node *w = n_window(x, at, (int)n);                    /* [.., T, n, ..]: n stands behind T; it is the first logical axis */
     int behind = 0;
     for (int i = ax + 1; i < MAXDIM; i++) behind += set >> i & 1;
     int8_t map[MAXDIM];
     for (int i = 0; i < w->rank; i++) map[i] = (int8_t)(i <= at ? i : i <= at + behind ? i + 1 : i == at + behind + 1 ? at + 1 : i);
-    Node *all = n_perm(w, map);
-    return v_tensor(stop_past(all, at + behind + 1, (int)n, l->tag), set);
+    Node *all = stop_past(n_perm(w, map), at + behind + 1, (int)n, l->tag);
+    if (l->frame && l->frame->truncate) all = cut_rows(l, all, at, at + behind + 1, (int)n);
+    return v_tensor(all, set);
 }
