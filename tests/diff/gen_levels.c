@@ -1,6 +1,6 @@
 /* gen_levels.c: random programs about levels, for comparing one reading of the language with another.
 
-   gen_levels SEED prints a model without data. It has levels within levels, over sequences, chunks that do not divide, and ranges;
+   gen_levels SEED [NAME] prints a model without data, or writes it with a schedule to NAME.nl. It has levels within levels, over sequences, chunks that do not divide, and ranges;
    several states with clocks of their own (every n, mean, anchor, frozen), rules with and without state, reads above and below
    the write, past(), step, keep, truncate; the outer level may stand in a block that is called twice or over rows. Its report has
    the outputs, states, and after a step of gd(1) the parameters, which moved by minus their gradients. */
@@ -252,6 +252,11 @@ int main(int argc, char **argv)
     seed = (argc > 1 ? strtoull(argv[1], NULL, 10) : 1) * 0x9E3779B97F4A7C15u + 7;
     for (int i = 0; i < 5; i++) next();
     dim = 1 + below(3);
+    if (argc > 2) {
+        char file[300];
+        snprintf(file, sizeof file, "%s.nl", argv[2]);
+        if (!freopen(file, "w", stdout)) { perror(file); return 1; }
+    }
     int t = 1 + below(8), block = chance(50), chunks = chance(35) ? 1 + below(4) : 0, r = 1 + below(2), how = block ? below(3) : 0;
     printf("use optim\nuse memory\n\nconst D = %d\n", dim);
     printf("block Two(d) (x : [d]) -> [d] {\n    learn W1 : [d, 2] = 0.3\n    learn W2 : [2, d] = 0.2\n    W1(tanh(W2(x)))\n}\n\n");
@@ -277,5 +282,6 @@ int main(int argc, char **argv)
     const char *p = block ? "b." : "";
     printf("    report y = y%s\n", how == 2 ? "" : after);
     printf("    report pP = %sP, pQ = %sQ, pM = %sM0, pw = %swv, pF = %sf0.W1, pG = %sf0.W2\n}\n", p, p, p, p, p, p);
-    return 0;
+    if (argc > 2) printf("schedule {\n    train M for 2 steps\n    test M\n}\n");
+    return ferror(stdout) || fclose(stdout);
 }

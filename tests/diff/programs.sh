@@ -1,10 +1,10 @@
 #!/bin/sh
 # Random programs: the reference evaluator against the executable, and the executable against itself (program.sh).
-# PROGRAMS=N sets how many, FIRST where the seeds begin, JOBS how many at a time.
+# GENERATOR is what makes them, PROGRAMS=N sets how many, FIRST where the seeds begin, JOBS how many at a time.
 . "${top_srcdir:-.}/tests/lib.sh"
-: "${PROGRAMS:=200}" "${FIRST:=1}" "${JOBS:=$(nproc 2>/dev/null || echo 2)}"
+: "${GENERATOR:=gen_program}" "${PROGRAMS:=200}" "${FIRST:=1}" "${JOBS:=$(nproc 2>/dev/null || echo 2)}"
 group=20
-GEN=$top_builddir/tests/diff/gen_program
+GEN=$top_builddir/tests/diff/$GENERATOR
 export NLC TOOL GEN
 
 end=$((FIRST + PROGRAMS - 1))
@@ -24,7 +24,7 @@ from=$FIRST
 while [ "$from" -le "$end" ]; do
     to=$((from + group - 1))
     [ "$to" -le "$end" ] || to=$end
-    check "programs $from to $to" agree "$from" "$to"
+    check "$GENERATOR $from to $to" agree "$from" "$to"
     from=$((to + 1))
 done
 finish
