@@ -17,9 +17,10 @@ cores = sorted(os.sched_getaffinity(0))
 WARM, STEPS, CHECKED = 20, 100, 8
 
 has = lambda name: importlib.util.find_spec(name) is not None
-peers = (["eager", "fused", "compile"] if has("torch") else []) + (["jax"] if has("jax") else [])
+peers = (["eager", "fused", "compile"] if has("torch") else []) + (["jax", "jax-ahead"] if has("jax") else [])
 title = {"nlc": "nlc", "eager": "PyTorch, eager", "fused": "PyTorch, eager, fused AdamW",
-         "compile": "PyTorch, torch.compile, fused AdamW", "jax": "JAX, jit"}
+         "compile": "PyTorch, torch.compile, fused AdamW", "jax": "JAX, jit",
+         "jax-ahead": "JAX, jit, waiting at every 10th step"}
 
 
 def run(*command, threads=1, **more):
@@ -57,7 +58,8 @@ def table(head, rows):
     rows = [head] + rows
     width = [max(len(str(r[i])) for r in rows) for i in range(len(head))]
     for k, r in enumerate(rows):
-        print("| " + " | ".join(str(c).ljust(w) if i == 0 else str(c).rjust(w) for i, (c, w) in enumerate(zip(r, width))) + " |")
+        cells = [str(c).ljust(w) if i == 0 else str(c).rjust(w) for i, (c, w) in enumerate(zip(r, width))]
+        print("| " + " | ".join(cells) + " |")
         if k == 0:
             print("|" + "|".join("-" * (w + 1) + ("-" if i == 0 else ":") for i, w in enumerate(width)) + "|")
     print(flush=True)
@@ -70,8 +72,8 @@ class Peer:
     def __init__(self, system, threads):
         keep = lambda: os.sched_setaffinity(0, cores[:threads])
         command = [sys.executable, os.path.join(here, "mlp_peer.py"), system, str(threads), folder]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=keep,
-                                        stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.DEVNULL, text=True, preexec_fn=keep)
 
     def ask(self, what, n):
         self.process.stdin.write(f"{what} {n}\n")
@@ -111,15 +113,15 @@ def compare_steps(threads):
         times["nlc"] += step_times("mlp", threads, WARM)
         for system, server in servers.items():
             server.ask("run", 5)
-            times[system] += server.ask("run", STEPS)
+            times[system] += server.ask("run", STEPS if system != "jax-ahead" else STEPS // 4)
     for server in servers.values():
         server.close()
     fast = {s: quantile(t, 0.1) for s, t in times.items()}
     middle = {s: statistics.median(t) for s, t in times.items()}
     print(f"\n{threads} thread{'s' if threads > 1 else ''}, {len(times['nlc'])} steps each:\n")
+    row = lambda t, s: [f"{t[s]:.0f}", f"{t[s] / t['nlc']:.2f}"]
     table(["system", "fastest tenth, us", "/ nlc", "median, us", "/ nlc"],
-          [[title[s], f"{fast[s]:.0f}", f"{fast[s] / fast['nlc']:.2f}", f"{middle[s]:.0f}", f"{middle[s] / middle['nlc']:.2f}"]
-           for s in times])
+          [[title[s]] + row(fast, s) + row(middle, s) for s in times])
 
 
 def part_step():
@@ -135,7 +137,8 @@ def part_step():
 def first_step(system):
     """Seconds from nothing to the first finished step."""
     if system == "nlc":
-        return compile_nl("mlp.nl", "mlp-one", "-D", "WARM=0", "-D", "STEPS=1") + timed(os.path.join(folder, "mlp-one"), "--quiet")
+        made = compile_nl("mlp.nl", "mlp-one", "-D", "WARM=0", "-D", "STEPS=1")
+        return made + timed(os.path.join(folder, "mlp-one"), "--quiet")
     start = time.perf_counter()
     peer = Peer(system, min(2, len(cores)))
     peer.ask("losses", 1)
@@ -153,8 +156,10 @@ def part_road():
     for _ in range(2 * rounds):
         times["compile"].append(make())
         times["run"].append(live())
-    first = {s: [first_step(s) for _ in range(rounds if s == "nlc" else 2)] for s in ["nlc"] + peers}
-    row = lambda what, t, than: [what, f"{min(t):.3f}", f"{statistics.median(t):.3f}", f"{min(t) / than:.1f}" if than else ""]
+    systems = ["nlc"] + [s for s in peers if s != "jax-ahead"]
+    first = {s: [first_step(s) for _ in range(rounds if s == "nlc" else 2)] for s in systems}
+    ratio = lambda t, than: f"{min(t) / than:.1f}" if than else ""
+    row = lambda what, t, than: [what, f"{min(t):.3f}", f"{statistics.median(t):.3f}", ratio(t, than)]
     rows = [row("notebook.nl: nlc", times["compile"], 0), row("notebook: the whole run", times["run"], 0)]
     rows += [row(f"MLP: nothing to first step done, {title[s]}", t, min(first["nlc"])) for s, t in first.items()]
     table(["what", "fastest, s", "median, s", "/ nlc"], rows)
@@ -172,7 +177,8 @@ def part_memory():
             break
         best = {}
         for _ in range(max(2, rounds // 2)):
-            plain = float(run(os.path.join(folder, "memory-c"), threads=threads, env={**os.environ, "OMP_NUM_THREADS": str(threads)}).stdout)
+            few = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+            plain = float(run(os.path.join(folder, "memory-c"), threads=threads, env=few).stdout)
             t = step_times("memory", threads, 0)
             third = len(t) // 3
             now = {"y = 0.5 x + 0.1 y, in C": plain, "chain with tanh": min(t[:third]) / 1e3,

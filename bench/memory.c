@@ -1,5 +1,5 @@
-/* memory.c: what the machine's memory gives to the plainest loop that moves as much as each step of memory.nl: a and b are read,
-   a is written, each larger than any cache. Prints the milliseconds of the fastest of many runs.
+/* memory.c: what the machine's memory gives to the plainest loop that moves as much as each step of memory.nl: a and b
+   are read, a is written, each larger than any cache. Prints the milliseconds of the fastest of many runs.
    usage: OMP_NUM_THREADS=N memory [ROUNDS] */
 #include <omp.h>
 #include <stdio.h>

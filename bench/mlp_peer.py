@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The training step of mlp.nl in another system. Answers requests, one a line, on the standard input:
 
-    mlp_peer.py SYSTEM THREADS FOLDER        SYSTEM: eager, fused, compile (PyTorch) or jax
+    mlp_peer.py SYSTEM THREADS FOLDER        SYSTEM: eager, fused, compile (PyTorch), jax or jax-ahead
 
     losses N  ->  begins anew and makes N steps; their losses
     run N     ->  makes N steps; how long each took until its loss was known, in microseconds
+                  (jax-ahead: ten steps at a time, whose losses nobody waits for but the last)
 
 The folder holds x.npy, y.npy, w0.npy, w1.npy, w2.npy as inputs.py writes them. Every system gets its batches
 ready made and its weights as they are; what it compiles, it compiles before the first answer.
@@ -14,7 +15,7 @@ import json, os, sys, time
 system, threads, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[name] = str(threads)
-if system == "jax":
+if system.startswith("jax"):
     os.environ["JAX_PLATFORMS"] = "cpu"
     if threads == 1:
         os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
@@ -107,18 +108,20 @@ class Jax:
         return float(loss)
 
 
-def seconds(step):
+def microseconds(step, ahead=10 if system == "jax-ahead" else 1):
     start = time.perf_counter()
-    peer.wait(step())
-    return time.perf_counter() - start
+    for _ in range(ahead):
+        last = step()
+    peer.wait(last)
+    return 1e6 * (time.perf_counter() - start) / ahead
 
 
-peer = (Jax if system == "jax" else Torch)()
+peer = (Jax if system.startswith("jax") else Torch)()
 for line in sys.stdin:
     what, n = line.split()
     if what == "losses":
         peer.begin()
         answer = [peer.wait(peer.step()) for _ in range(int(n))]
     else:
-        answer = [1e6 * seconds(peer.step) for _ in range(int(n))]
+        answer = [microseconds(peer.step) for _ in range(int(n))]
     print(json.dumps(answer), flush=True)
