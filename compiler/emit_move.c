@@ -120,25 +120,62 @@ static void argmax(Mx *x)
     lines_end(x);
 }
 
-/* The place of an element is the number of those that stand before it; equals keep their order. */
+/* ---- argsort: a merge sort of the places, from runs of 1, 2, 4, .. to runs of twice the length, between two lists in scratch */
+
+static V lesser(Em *em, V a, V b) { return LLVMBuildSelect(em->b, LLVMBuildICmp(em->b, LLVMIntSLT, a, b, ""), a, b, ""); }
+
+static V place_at(Mx *x, V i) { return LLVMBuildSExt(x->em->b, em_load(x->em, I32, 1, x->ptr[2], i), x->em->i64, ""); }
+
+/* Element number `t` of the line. */
+static V element(Mx *x, V t) { return load(x, em_index(x->em, t, x->m->sx[x->m->axis], x->x)); }
+
+/* from[lo..mid) and from[mid..hi), each in order, to to[lo..hi); of equals the left one stands first. */
+static void merge(Mx *x, V from, V to, V lo, V mid, V hi)
+{
+    Em *em = x->em;
+    V left = em_var(em, em->i64, NULL), right = em_var(em, em->i64, NULL), one = em_int(em, 1);
+    em_set(em, left, lo);
+    em_set(em, right, mid);
+    EmLoop l = em_loop(em, lo, hi, 1, false);
+    V i = em_get(em, left), j = em_get(em, right);
+    V more = LLVMBuildICmp(em->b, LLVMIntSLT, i, mid, ""), others = LLVMBuildICmp(em->b, LLVMIntSLT, j, hi, "");
+    V a = place_at(x, LLVMBuildAdd(em->b, from, LLVMBuildSelect(em->b, more, i, lo, ""), ""));
+    V b = place_at(x, LLVMBuildAdd(em->b, from, LLVMBuildSelect(em->b, others, j, lo, ""), ""));
+    V sooner = before(x, element(x, b), element(x, a), x->m->reverse);
+    V second = LLVMBuildAnd(em->b, others, LLVMBuildOr(em->b, LLVMBuildNot(em->b, more, ""), sooner, ""), "");
+    V place = LLVMBuildSelect(em->b, second, b, a, "");
+    em_store(em, I32, LLVMBuildTrunc(em->b, place, em->i32, ""), x->ptr[2], LLVMBuildAdd(em->b, to, l.i, ""));
+    em_set(em, left, LLVMBuildSelect(em->b, second, i, LLVMBuildAdd(em->b, i, one, ""), ""));
+    em_set(em, right, LLVMBuildSelect(em->b, second, LLVMBuildAdd(em->b, j, one, ""), j, ""));
+    em_loop_end(em, &l);
+}
+
 static void argsort(Mx *x)
 {
     Em *em = x->em;
     const Move *m = x->m;
-    V n = em_int(em, m->dim[m->axis]), one = em_int(em, 1), zero = em_int(em, 0);
+    int64_t size = m->dim[m->axis], passes = 0;
+    V n = em_int(em, size), one = em_int(em, 1), zero = em_int(em, 0);
+    while (INT64_C(1) << passes < size)
+        passes++;
     result_strides(x, -1, -1, 0);
     lines_begin(x, 1u << m->axis);
     EmLoop i = em_loop(em, zero, n, 1, false);
-    V a = load(x, em_index(em, i.i, m->sx[m->axis], x->x)), place = em_var(em, em->i64, zero);
-    EmLoop j = em_loop(em, zero, n, 1, false);
-    V b = load(x, em_index(em, j.i, m->sx[m->axis], x->x));
-    V equal = LLVMBuildNot(em->b, LLVMBuildOr(em->b, before(x, a, b, m->reverse), before(x, b, a, m->reverse), ""), "");
-    V first = LLVMBuildAnd(em->b, equal, LLVMBuildICmp(em->b, LLVMIntSLT, j.i, i.i, ""), "");
-    V counts = LLVMBuildOr(em->b, before(x, b, a, m->reverse), first, "");
-    em_set(em, place, LLVMBuildAdd(em->b, em_get(em, place), LLVMBuildSelect(em->b, counts, one, zero, ""), ""));
-    em_loop_end(em, &j);
-    em_store(em, I32, LLVMBuildTrunc(em->b, i.i, em->i32, ""), x->ptr[1], em_index(em, em_get(em, place), x->so[m->axis], x->o));
+    em_store(em, I32, LLVMBuildTrunc(em->b, i.i, em->i32, ""), x->ptr[2], i.i);
     em_loop_end(em, &i);
+    EmLoop p = em_loop(em, zero, em_int(em, passes), 1, false);
+    V odd = LLVMBuildAnd(em->b, p.i, one, ""), from = LLVMBuildMul(em->b, odd, n, ""), to = LLVMBuildSub(em->b, n, from, "");
+    V run = LLVMBuildShl(em->b, one, p.i, ""), pair = LLVMBuildShl(em->b, run, one, "");
+    V pairs = LLVMBuildSDiv(em->b, LLVMBuildAdd(em->b, n, LLVMBuildSub(em->b, pair, one, ""), ""), pair, "");
+    EmLoop q = em_loop(em, zero, pairs, 1, false);
+    V lo = LLVMBuildMul(em->b, q.i, pair, "");
+    merge(x, from, to, lo, lesser(em, LLVMBuildAdd(em->b, lo, run, ""), n), lesser(em, LLVMBuildAdd(em->b, lo, pair, ""), n));
+    em_loop_end(em, &q);
+    em_loop_end(em, &p);
+    EmLoop o = em_loop(em, zero, n, 1, false);
+    V place = em_load(em, I32, 1, x->ptr[2], em_index(em, o.i, 1, em_int(em, passes % 2 * size)));
+    em_store(em, I32, place, x->ptr[1], em_index(em, o.i, x->so[m->axis], x->o));
+    em_loop_end(em, &o);
     lines_end(x);
 }
 

@@ -220,6 +220,13 @@ Step *move_step(Rplan *rp, Group *g)
     arg[na] = view_arg(&out, v->dt);
     arg[na].read = false;
     arg[na++].write = true;
+    if (k->kind == KN_ARGSORT) {                 /* two lists of places, sorted back and forth */
+        static Buf scratch = { .space = SP_SCRATCH };
+        arg[na++] = (Arg){ &scratch, 0, false, false };
+        k->scratch = 2 * m->n * dt_size(I32);
+        if (k->scratch > rp->entry->scratch)
+            rp->entry->scratch = k->scratch;
+    }
     m->solo = k->solo = 4 * n_size(n->in[0]) < plan_solo_work;
     k->noperand = na;
     k->key = move_key(m);
