@@ -148,7 +148,7 @@ static Var *carry_new(Lvl *l, const char *path, const char *name, StateKind kind
     Var *v = NEW(Var);
     State *st = NEW(State);
     st->path = path; st->kind = kind; st->dt = dt; st->rank = rank; st->loc = at; st->every = 1; st->id = -1;
-    memcpy(st->dim, dim, (size_t)rank * sizeof *dim);
+    if (rank) memcpy(st->dim, dim, (size_t)rank * sizeof *dim);
     v->st = st; v->name = name; v->inner = true; v->frame = f; v->moves = true; v->lvl = l; v->axes = set; v->keep = l->keep;
     v->born = v_tensor(v_full(start, set, rank, dim), set);
     v->start = v->born.node;
