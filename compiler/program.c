@@ -201,6 +201,7 @@ static void put_generate(cJSON *list, const Generate *g)
     put_num(o, "lag", g->lag);
     put_num(o, "classes", (double)g->classes);
     put_bool(o, "window", g->window);
+    put_bool(o, "ahead", g->ahead);
     put_str(o, "type", dt_name(I32));
 }
 

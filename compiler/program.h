@@ -125,7 +125,7 @@ typedef struct Do {
 } Do;
 
 /* A model that can go on with a sequence of tokens (elab_gen.c). */
-typedef struct { Model *model; Entry *entry, *fresh; int32_t rows, lag; int64_t classes; bool window; } Generate;
+typedef struct { Model *model; Entry *entry, *fresh; int32_t rows, lag; int64_t classes; bool window, ahead; } Generate;
 
 typedef struct Program {
     const char *source; const char *dir; bool f64;

@@ -216,7 +216,7 @@ Test(generate, weights_of_a_checkpoint)
     said("x");
     Ran r = run("generate --bytes 40 --from c --temperature 0");
     OK(r);
-    cr_assert_str_eq(r.err, "");
+    cr_assert(!strstr(r.err, "untrained"), "%s", r.err);
     said("y");
     same_bytes("x", "y");
     OK(run("generate --bytes 40 --temperature 0"));
