@@ -1,5 +1,5 @@
 #!/bin/sh
 # The same for random programs about levels (gen_levels.c).
 GENERATOR=gen_levels
-: "${PROGRAMS:=60}"
+: "${NPROGRAMS:=60}"
 . "${top_srcdir:-.}/tests/diff/programs.sh"
