@@ -120,12 +120,32 @@ static bool streams(Elabmodel *em, Version *one, Version *two, const Shape *t)
     return same;
 }
 
-/* ---- */
+/* ---- does what is kept depend on the token that the lag adds? Told from the tokens but the last, and the last, put in place of all. */
+
+static bool looks_ahead(const Entry *e)
+{
+    Node *from = NULL, **out = NEWN(Node *, e->r->nr + 1), **order;
+    int n = 0;
+    for (int i = 0; i < e->r->np; i++) if (e->in[i].kind == B_FIELD) from = e->r->formal[i];
+    for (int i = 0; i < e->r->nr; i++) if (e->out[i].kind == B_STATE) out[n++] = e->r->result[i];
+    if (!from || !n) return false;
+    int axis = from->rank - 1;
+    int32_t dim[MAXDIM];
+    memcpy(dim, from->dim, sizeof dim);
+    dim[axis]--;
+    Node *part[2] = { formal_new((Dt)from->dt, from->rank, dim), NULL };
+    dim[axis] = 1;
+    part[1] = formal_new((Dt)from->dt, from->rank, dim);
+    Node *all = n_concat(2, part, axis);
+    graph_subst(n, out, 1, &from, &all);
+    for (int i = 0, k = graph_order(n, out, &order); i < k; i++) if (order[i] == part[1]) return true;
+    return false;
+}
 
 static void add(Elabmodel *em, Version *v, const Shape *t, bool window)
 {
     Generate *g = NEW(Generate);
-    *g = (Generate){ em->m, v->step, v->fresh, t->n - t->lag, t->lag, t->classes, window };
+    *g = (Generate){ em->m, v->step, v->fresh, t->n - t->lag, t->lag, t->classes, window, t->lag && !window && looks_ahead(v->step) };
     PUSH(el.p->generate, g);
 }
 

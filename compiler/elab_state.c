@@ -360,11 +360,18 @@ static bool value_from_file(Inst *i, const char *path, Value *v, Loc *at)
     return false;
 }
 
+enum { MAX_STATES = 10000 };
+
 static void declare_state(Inst *i, Scope *s, Ast *st, Ast *name)
 {
     const char *path = arena_printf("%s.%s", i->path, name->name);
     int rank; int32_t dim[MAXDIM]; Dt dt;
     if (var_find(i->em, path)) { error_at(name->loc, "'%s' is declared twice", path); return; }
+    if (i->em->var.n >= MAX_STATES) {
+        error_at(name->loc, "the model '%s' has more than %d states", i->em->m->name, MAX_STATES);
+        scope_bind(s, name->name, v_err(), name->loc);
+        return;
+    }
     Saved save = init_begin(i->em, path);
     Value v = init_value(i->em, path, s, st, name->loc, &rank, dim, &dt), other;
     Loc at;
@@ -415,7 +422,8 @@ static void declare_insts(Inst *i, Scope *s, Ast *st, Ast *name, Value v)
     int n = walk_items(over, st->cl->nvars, &it, st->cl->in->loc);
     if (n < 0) { scope_bind(s, name->name, v_err(), name->loc); return; }
     Value *list = NEWN(Value, n + 1);
-    for (int k = 0; k < n; k++) {
+    int errors = error_count();
+    for (int k = 0; k < n && error_count() == errors; k++) {          /* one turn's errors say it all */
         Scope *sk = scope_new(s, st->loc);
         bind_names(sk, st->cl->vars, st->cl->nvars, st->cl->nvars > 1, it[k], st->loc);
         Value vk = eval(sk, st->a);

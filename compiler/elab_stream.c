@@ -127,6 +127,77 @@ static bool take_fields(Item *it, Stream *src, Ast **names, int n, Scope *s, Str
     return true;
 }
 
+/* ---- what does not depend on the item: computed once, when the stream is opened or the seed changes */
+
+enum { CHEAP_DRAW = 16 };        /* elements that are drawn again for each item */
+
+static bool of_item(const Item *it, const Node *x)
+{
+    for (int i = 0; i < it->body.in.n; i++)
+        if (it->body.in.at[i] == x) return it->body.bind.at[i].kind == B_INDEX || it->body.bind.at[i].kind == B_FIELD;
+    return false;
+}
+
+static bool costs_much(const Node *x)
+{
+    switch (x->op) {
+    case OP_ARGSORT: case OP_CONTRACT: case OP_LOOP: case OP_COND: case OP_CUMSUM: case OP_SCATTER: return true;
+    case OP_BITS: return n_size(x) > CHEAP_DRAW;
+    default: return false;
+    }
+}
+
+typedef struct { bool item, dear; } Reach;               /* a node depends on the item; on something that costs much */
+
+/* Takes x out of the item's function, or what it is stretched from. */
+static void take_out(Nodes *cut, Node *x)
+{
+    while (x->op == OP_BCAST) x = x->in[0];
+    for (int i = 0; i < cut->n; i++) if (cut->at[i] == x) return;
+    PUSH(*cut, x);
+}
+
+/* Dear values that the item's function needs and that do not depend on the item. */
+static Nodes find_fixed(const Item *it, int nout, Node **out)
+{
+    Node **order;
+    Nodes cut = { 0 };
+    int n = graph_order(nout, out, &order);
+    uint32_t most = 0;
+    for (int i = 0; i < n; i++) most = order[i]->id > most ? order[i]->id : most;
+    Reach *r = NEWN(Reach, most + 1);
+    for (int i = 0; i < n; i++) {
+        Reach *own = &r[order[i]->id];
+        own->item = of_item(it, order[i]);
+        own->dear = costs_much(order[i]);
+        for (int k = 0; k < order[i]->nin; k++) { own->item |= r[order[i]->in[k]->id].item; own->dear |= r[order[i]->in[k]->id].dear; }
+    }
+    for (int i = 0; i < n; i++)
+        for (int k = 0; r[order[i]->id].item && k < order[i]->nin; k++) {
+            const Reach *in = &r[order[i]->in[k]->id];
+            if (!in->item && in->dear) take_out(&cut, order[i]->in[k]);
+        }
+    for (int i = 0; i < nout; i++) if (!r[out[i]->id].item && r[out[i]->id].dear) take_out(&cut, out[i]);
+    return cut;
+}
+
+/* Closes the item's function, and before it the one that is called once, whose results are inputs behind the taken fields. */
+static bool close_item(Stream *st, Item *it, const char *name, int nout, Node **out, const Bind *bind, Loc at)
+{
+    Nodes cut = find_fixed(it, nout, out);
+    if (cut.n) {
+        Bind *to = NEWN(Bind, cut.n);
+        Node **given = NEWN(Node *, cut.n);
+        for (int i = 0; i < cut.n; i++) to[i] = (Bind){ B_OUT, i };
+        st->once = entry_close(arena_printf("%s.once.%d", name, el.p->entry.n), NULL, it->body.in.n, it->body.in.at, it->body.bind.at, cut.n, cut.at, to, at);
+        if (!st->once) return false;
+        for (int i = 0; i < cut.n; i++) given[i] = entry_in(&it->body, B_FIELD, st->take.n + i, cut.at[i]->dt, cut.at[i]->rank, cut.at[i]->dim);
+        graph_subst(nout, out, cut.n, cut.at, given);
+    }
+    st->entry = entry_close(arena_printf("%s.%d", name, el.p->entry.n), NULL, it->body.in.n, it->body.in.at, it->body.bind.at, nout, out, bind, at);
+    return st->entry != NULL;
+}
+
 static Stream *stream_when(Stream *src, Ast *cond, Scope *s, Ast **names, int n, const char *name, Loc at)
 {
     Stream *old = stream_find(name);
@@ -145,9 +216,9 @@ static Stream *stream_when(Stream *src, Ast *cond, Scope *s, Ast **names, int n,
     st->kind = SM_WHEN; st->name = name; st->loc = at;
     copy_fields(st, src);
     PUSH(st->src, src);
-    st->entry = entry_close(arena_printf("when.%d", el.p->entry.n), NULL, it.body.in.n, it.body.in.at, it.body.bind.at, 1, &c.node, &(Bind){ B_OUT, 0 }, at);
+    if (!close_item(st, &it, "when", 1, &c.node, &(Bind){ B_OUT, 0 }, at)) return NULL;
     stream_add(st);
-    return st->entry ? st : NULL;
+    return st;
 }
 
 /* The body of a generator or a map: binds the outputs' names. */
@@ -170,8 +241,7 @@ static bool run_item(Stream *st, Ast *def, Scope *s, Item *it)
         out[i] = v_full(v, 0, f->rank, f->dim);
         bind[i] = (Bind){ B_OUT, i };
     }
-    st->entry = entry_close(arena_printf("%s.item.%d", def->name, el.p->entry.n), NULL, it->body.in.n, it->body.in.at, it->body.bind.at, def->n, out, bind, def->loc);
-    return st->entry != NULL;
+    return close_item(st, it, arena_printf("%s.item", def->name), def->n, out, bind, def->loc);
 }
 
 static Stream *innermost(Stream *s) { while (s->src.n == 1 && s->kind != SM_MAP) s = s->src.at[0]; return s; }

@@ -124,6 +124,7 @@ static void put_stream(cJSON *list, const Stream *s)
     l = cJSON_AddArrayToObject(o, "take");
     for (int i = 0; i < s->take.n; i++) cJSON_AddItemToArray(l, cJSON_CreateNumber(s->take.at[i]));
     put_entry(o, "entry", s->entry);
+    if (s->once) put_entry(o, "once", s->once);
     put_num(o, "lo", (double)s->lo); put_num(o, "hi", (double)s->hi);
     put_bool(o, "lo_pct", s->lo_pct); put_bool(o, "hi_pct", s->hi_pct); put_bool(o, "hi_open", s->hi_open);
     put_num(o, "n", (double)s->n); put_num(o, "step", (double)s->step); put_bool(o, "anywhere", s->anywhere);
@@ -200,6 +201,7 @@ static void put_generate(cJSON *list, const Generate *g)
     put_num(o, "lag", g->lag);
     put_num(o, "classes", (double)g->classes);
     put_bool(o, "window", g->window);
+    put_bool(o, "ahead", g->ahead);
     put_str(o, "type", dt_name(I32));
 }
 

@@ -95,6 +95,7 @@ typedef struct Stream {
     VEC(double) weight;          /* MIX */
     VEC(int) take;               /* MAP, WHEN: for each input of the entry the field of src it reads */
     Entry *entry;                /* GEN, MAP: in INDEX, SEED, FIELDs (of src, `take`); out: fields.  WHEN: out: bool[] */
+    Entry *once;                 /* or NULL: in SEED; its outputs are FIELDs of `entry` behind `take`; called when the stream is opened, and for each seed */
     int64_t lo, hi; bool lo_pct, hi_pct, hi_open;   /* SLICE: items lo..hi-1, or percent of all; hi_open: to the end; negative counts from the end */
     int64_t n, step; bool anywhere;                 /* WINDOW */
 } Stream;
@@ -124,7 +125,7 @@ typedef struct Do {
 } Do;
 
 /* A model that can go on with a sequence of tokens (elab_gen.c). */
-typedef struct { Model *model; Entry *entry, *fresh; int32_t rows, lag; int64_t classes; bool window; } Generate;
+typedef struct { Model *model; Entry *entry, *fresh; int32_t rows, lag; int64_t classes; bool window, ahead; } Generate;
 
 typedef struct Program {
     const char *source; const char *dir; bool f64;

@@ -46,17 +46,18 @@ static void end(Run *r, Tokens *t)
 }
 
 /* ---- generate: the prompt, as bytes or, for other numbers of classes, as numbers with blanks between them */
-static const char *prompt_text(const Run *r, size_t *n)
+static char *prompt_text(const Run *r, size_t *n)
 {
     Err err;
     if (!r->prompt_file) {
-        *n = r->prompt ? strlen(r->prompt) : 0;
-        return r->prompt ? r->prompt : "";
+        const char *text = r->prompt ? r->prompt : "";
+        *n = strlen(text);
+        return rt_strdup(text);
     }
-    const unsigned char *bytes = file_read(r->prompt_file, n, &err);
+    unsigned char *bytes = file_read(r->prompt_file, n, &err);
     if (!bytes)
         rt_fail("%s", err.text);
-    return (const char *)bytes;
+    return (char *)bytes;
 }
 
 static void feed_numbers(Tokens *t, const char *text)
@@ -74,11 +75,12 @@ static void feed_numbers(Tokens *t, const char *text)
 static void feed_prompt(Run *r, Tokens *t)
 {
     size_t n;
-    const char *text = prompt_text(r, &n);
+    char *text = prompt_text(r, &n);
     if (t->g->classes != BYTES)
         feed_numbers(t, text);
     for (size_t i = 0; i < n && t->g->classes == BYTES && !interrupted(); i++)
         tokens_add(t, (unsigned char)text[i]);
+    free(text);
     if (t->last < 0)                             /* something has to stand before the first token */
         tokens_add(t, t->g->classes == BYTES ? NEWLINE : 0);
 }

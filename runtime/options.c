@@ -53,7 +53,7 @@ static bool is_reader(const Stream *s) { return s->def && s->npath > 0; }
 /* The readers' names, each once: several streams may come of one definition. */
 static bool first_of_def(const Desc *d, int i)
 {
-    for (int j = 0; j < i; j++)
+    for (int j = 0; is_reader(&d->stream[i]) && j < i; j++)
         if (is_reader(&d->stream[j]) && strcmp(d->stream[j].def, d->stream[i].def) == 0)
             return false;
     return is_reader(&d->stream[i]);

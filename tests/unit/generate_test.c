@@ -2,7 +2,9 @@
 
    Talk keeps mem : [N] and hits, and says of the token after x what mem and its weights w say: mem fades and x adds to it. With a
    lag it also adds what follows, so it looks ahead. Its window form goes through the tokens from nothing: no more than R of them. */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include "runtime_toy.h"
 #include "nlrt.h"
 #include <criterion/criterion.h>
@@ -216,7 +218,7 @@ Test(generate, weights_of_a_checkpoint)
     said("x");
     Ran r = run("generate --bytes 40 --from c --temperature 0");
     OK(r);
-    cr_assert_str_eq(r.err, "");
+    cr_assert(!strstr(r.err, "untrained"), "%s", r.err);
     said("y");
     same_bytes("x", "y");
     OK(run("generate --bytes 40 --temperature 0"));

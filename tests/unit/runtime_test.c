@@ -18,6 +18,7 @@ TestSuite(runtime, .init = toy_data, .fini = toy_clean, .timeout = 120);
 #define LACKS(where, text) cr_assert(!strstr(where, text), "'%s' in:\n%s", text, where)
 
 #define AB          fmt("%s,%s", csv("a", "a.csv"), csv("b", "b.csv"))
+#define AB_AND(more) fmt("%s%s", AB, more)
 #define TABLE(more) "{\"do\":\"table\",\"title\":\"100*accuracy\",\"value\":5,\"names\":[\"accuracy\"],\"line\":\"toy.nl:20:5\"," more "}"
 
 /* ---- schedule */
@@ -62,6 +63,9 @@ Test(runtime, command_line)
     HAS(r.out, "--a PATH");
     HAS(r.out, "--save-every N");
     OK(run_toy(AB, todo, "-h"));
+    r = run_toy(AB_AND(",{\"kind\":\"slice\",\"name\":\"a[:2]\",\"src\":[0],\"hi\":2,\"fields\":[]}"), todo, "--help");      /* no definition, no files */
+    OK(r);
+    LACKS(r.out, "a[:2]");
     r = run_toy(AB, todo, "info");
     OK(r);
     HAS(r.out, "model Toy: 3 learned numbers");

@@ -1,5 +1,7 @@
 /* runtime_toy.c: see runtime_toy.h. */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include "runtime_toy.h"
 #include "nlrt.h"
 #include <dirent.h>
