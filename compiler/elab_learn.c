@@ -605,6 +605,22 @@ void flush_states(Lvl *l, Node *last)
     l->flush.n = 0;
 }
 
+static bool differs_by_item(Lvl *l, Value v)
+{
+    if (v.kind == V_TENSOR) return (v.axes >> l->axis & 1) || (l->frame && (node_frames(v.node) & l->frame->bit));
+    if (v.kind == V_LIST) for (int i = 0; i < v.n; i++) if (differs_by_item(l, v.elem[i])) return true;
+    if (v.kind == V_DEF) for (int i = 0; i < v.clo->n; i++) if (differs_by_item(l, v.clo->arg[i])) return true;
+    return false;
+}
+
+/* Under `every n` one update serves n items: its rule's arguments are those of all of them. */
+static void arguments_last(Var *v, Value rule)
+{
+    if (v->st->every < 2 || el.lvl->kind != L_LEVEL || !differs_by_item(el.lvl, rule)) return;
+    error_at(rule.loc, "an argument of this rule differs from item to item, and '%s' moves every %lld items; put the weight into the objective: minimize c * E",
+             v->st->path, (long long)v->st->every);
+}
+
 /* Hands its gradient to each state's rule, under its clock. */
 static void move_states(Ast *st, Vars *moved, Node **w, Node **g)
 {
@@ -618,6 +634,7 @@ static void move_states(Ast *st, Vars *moved, Node **w, Node **g)
         Var *v = moved->var[i];
         int64_t every = v->st->every;
         Node *count = next_count(v);
+        arguments_last(v, rule[i]);
         anchored(v, w[i], &g[i], &rule[i]);
         explain_gradient(g[i], v->st, false);
         set.w[i] = var_value(v);
