@@ -209,6 +209,7 @@ static void train(Scope *s, Ast *st)
     int nm = model_list(mv, m, st->a->loc);
     Stream *stream = st->b ? sched_stream(eval(s, st->b), st->b->loc) : NULL;
     int64_t batch = c->batch ? whole(s, c->batch, "a batch", 1) : 1, count = c->count ? whole(s, c->count, "a number of steps or epochs", 0) : -1;
+    if (c->nlearning) { error_at(c->learning[0]->loc, "`learning` is a clause of test; a train moves all that learns"); return; }
     if (!c->count) { error_at(st->loc, "train needs a length: for N steps, or for N epochs"); return; }
     if (!nm || (st->b && !stream) || batch < 1 || count < 0 || !lanes_fit(st, c, stream)) return;
     if (batch > 1 << 24) { error_at(c->batch->loc, "a batch of %lld is too large", (long long)batch); return; }
@@ -257,6 +258,7 @@ static void test(Scope *s, Ast *st)
     int nm = model_list(eval(s, st->a), m, st->a->loc);
     int64_t batch = c->batch ? whole(s, c->batch, "a batch", 1) : 1;
     bool *hit = NEWN(bool, c->nlearning + 1);
+    if (c->count || c->until || c->shuffled) { error_at(st->loc, "`for`, `until` and `shuffled` are clauses of train; a test reads each item once"); return; }
     if (!nm || batch < 1 || !lanes_fit(st, c, st->b)) return;
     if (batch > 1 << 24) { error_at(c->batch->loc, "a batch of %lld is too large", (long long)batch); return; }
     int errors = error_count();

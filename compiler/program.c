@@ -7,8 +7,8 @@
 #include <cjson/cJSON.h>
 #include "program.h"
 
-#ifndef VERSION
-#define VERSION "0"
+#ifndef NLC_VERSION
+#define NLC_VERSION "0"
 #endif
 
 static const char *const state_kinds[] = { "learn", "state", "rule", "count", "gsum" };
@@ -241,7 +241,7 @@ static const char *folder_of(const char *source)
 char *program_json(Program *p)
 {
     cJSON *o = cJSON_CreateObject(), *l;
-    put_str(o, "nlc", VERSION);
+    put_str(o, "nlc", NLC_VERSION);
     put_str(o, "source", p->source);
     put_str(o, "dir", folder_of(p->source));
     put_str(o, "float", p->f64 ? "f64" : "f32");
