@@ -2,7 +2,7 @@
 # Random programs: the reference evaluator against the executable, and the executable against itself (program.sh).
 # GENERATOR is what makes them, NPROGRAMS=N sets how many, FIRST where the seeds begin, JOBS how many at a time.
 . "${top_srcdir:-.}/tests/lib.sh"
-: "${GENERATOR:=gen_program}" "${NPROGRAMS:=60}" "${FIRST:=1}" "${JOBS:=$(nproc 2>/dev/null || echo 2)}"
+: "${GENERATOR:=gen_program}" "${NPROGRAMS:=200}" "${FIRST:=1}" "${JOBS:=$(nproc 2>/dev/null || echo 2)}"
 group=20
 GEN=$top_builddir/tests/diff/$GENERATOR
 export NLC TOOL GEN
