@@ -4,15 +4,6 @@
 # through the reference evaluator.
 . "${top_srcdir:-.}/tests/lib.sh"
 
-# reports FILE.nl TOLERANCE OPTIONS..
-reports() {
-    program=$1 tolerance=$2
-    shift 2
-    rm -f "$scratch/metrics"
-    "$NLC" run "$@" "$program" --quiet --metrics "$scratch/metrics" >"$scratch/out" || return 1
-    "$TOOL" records "$scratch/metrics" >"$scratch/records" && "$TOOL" close "${program%.nl}.out" "$scratch/records" "$tolerance"
-}
-
 for program in "$tests"/lang/*.nl "$tests"/golden/*.nl; do
     name=$(basename "$program" .nl)
     check "$name, f64" reports "$program" 1e-10 --float=f64 --verify

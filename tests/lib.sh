@@ -7,6 +7,15 @@ scratch=$(mktemp -d -t nlc-test-XXXXXX)
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' INT TERM
 
+# reports FILE.nl TOLERANCE OPTIONS..: what the tests of the program report is what FILE.out says.
+reports() {
+    program=$1 tolerance=$2
+    shift 2
+    rm -f "$scratch/metrics"
+    "$NLC" run "$@" "$program" --quiet --metrics "$scratch/metrics" >"$scratch/out" || return 1
+    "$TOOL" records "$scratch/metrics" >"$scratch/records" && "$TOOL" close "${program%.nl}.out" "$scratch/records" "$tolerance"
+}
+
 # check WHAT COMMAND..: one test; it passes if the command succeeds.
 check() {
     n=$((n + 1))
