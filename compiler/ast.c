@@ -27,7 +27,7 @@ static const char *const kind_names[] = {
     [S_LEVEL] = "level", [S_EVERY] = "every", [S_EVENT] = "event", [S_EXPR] = "expression",
     [D_FILE] = "file", [D_USE] = "use", [D_CONST] = "const", [D_FN] = "fn", [D_BLOCK] = "block", [D_RULE] = "rule",
     [D_STREAM] = "stream", [D_MODEL] = "model", [D_SCHEDULE] = "schedule", [P_PARAM] = "param",
-    [S_TRAIN] = "train", [S_TEST] = "test", [S_TICK] = "tick", [S_TABLE] = "table", [S_REPEAT] = "repeat",
+    [S_TRAIN] = "train", [S_TEST] = "test", [S_LIVE] = "stream learning", [S_TICK] = "tick", [S_TABLE] = "table", [S_REPEAT] = "repeat",
 };
 
 /* ---- operators: how they are written and how tightly they bind */

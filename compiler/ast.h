@@ -59,6 +59,7 @@ typedef enum {
     /* schedule statements (also S_BIND, S_FOR, S_IF) */
     S_TRAIN,    /* train a on b [batch ..] ...    in sc */
     S_TEST,     /* test a [on [each] b] ...       in sc */
+    S_LIVE,     /* stream a learning ..           in sc */
     S_TICK,     /* tick a               m.end */
     S_TABLE,    /* table a [rows name] [cols name] [cells name]     in sc */
     S_REPEAT,   /* repeat a seeds { body } */

@@ -589,6 +589,15 @@ Ast *build_train(AstKind kind, Loc at, Ast *models, Ast *stream, SchedClauses *s
     return built(r);
 }
 
+Ast *build_live(Loc at, const Token *model, const AstVec *states)
+{
+    Ast *r = build_unary_node(S_LIVE, at, build_name(model));
+    r->sc = NEW(SchedClauses);
+    r->sc->learning = states->at;
+    r->sc->nlearning = states->n;
+    return built(r);
+}
+
 Ast *build_table(Loc at, Ast *e, SchedClauses *sc)
 {
     Ast *r = build_unary_node(S_TABLE, at, e);

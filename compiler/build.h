@@ -55,6 +55,7 @@ Ast *build_stream(Loc at, const Token *name, const AstVec *params, Ast *from, As
                   const AstVec *body);
 
 Ast *build_train(AstKind kind, Loc at, Ast *models, Ast *stream, SchedClauses *sc);
+Ast *build_live(Loc at, const Token *model, const AstVec *states);
 Ast *build_table(Loc at, Ast *e, SchedClauses *sc);
 
 Clauses *clause_every(Clauses *c, Loc at, Ast *n, int mode, Ast *block);

@@ -120,14 +120,15 @@ static bool streams(Elabmodel *em, Version *one, Version *two, const Shape *t)
     return same;
 }
 
-/* ---- does what is kept depend on the token that the lag adds? Told from the tokens but the last, and the last, put in place of all. */
+/* ---- does what is kept (B_STATE), or what is emitted (B_OUT), depend on the token that the lag adds? Told from the tokens but the last,
+   and the last, put in place of all. */
 
-static bool looks_ahead(const Entry *e)
+static bool looks_ahead(const Entry *e, BindKind what)
 {
     Node *from = NULL, **out = NEWN(Node *, e->r->nr + 1), **order;
     int n = 0;
     for (int i = 0; i < e->r->np; i++) if (e->in[i].kind == B_FIELD) from = e->r->formal[i];
-    for (int i = 0; i < e->r->nr; i++) if (e->out[i].kind == B_STATE) out[n++] = e->r->result[i];
+    for (int i = 0; i < e->r->nr; i++) if (e->out[i].kind == what && (what == B_STATE || e->out[i].index == 1)) out[n++] = e->r->result[i];
     if (!from || !n) return false;
     int axis = from->rank - 1;
     int32_t dim[MAXDIM];
@@ -142,11 +143,33 @@ static bool looks_ahead(const Entry *e)
     return false;
 }
 
-static void add(Elabmodel *em, Version *v, const Shape *t, bool window)
+static void add(Elabmodel *em, Version *v, const Shape *t, bool window, const char *learning)
 {
     Generate *g = NEW(Generate);
-    *g = (Generate){ em->m, v->step, v->fresh, t->n - t->lag, t->lag, t->classes, window, t->lag && !window && looks_ahead(v->step) };
+    *g = (Generate){ em->m, v->step, v->fresh, t->n - t->lag, t->lag, t->classes, window, t->lag && !window && looks_ahead(v->step, B_STATE), learning };
     PUSH(el.p->generate, g);
+}
+
+/* ---- `stream M learning ..`: the same for one token, and the states that are named move at each. */
+
+static const char no_lag[] = "it emits a row for its last token too, so one token alone leaves nothing to predict; emit rows for all but the last";
+
+static void refuse_live(Elabmodel *em, const char *why)
+{
+    for (int i = 0; i < em->live.n; i++) error_at(em->live.at[i].at, "'%s' cannot learn from a stream: %s", em->m->name, why);
+}
+
+static void live_versions(Elabmodel *em, const Shape *t)
+{
+    for (int i = 0; i < em->live.n; i++) {
+        Live *l = &em->live.at[i];
+        int from[16];
+        Version *v = version_make(em, token_stream(em->root->def, t->n), 1, false, false, TOKEN_BY_TOKEN, l->n, l->var, l->at, from);
+        if (!v || !v->step) continue;
+        if (looks_ahead(v->step, B_OUT))
+            error_at(l->at, "'%s' would see the token that it is to predict: `emit` reads states that `minimize` has moved; write `emit` above `minimize`", em->m->name);
+        add(em, v, t, false, l->names);
+    }
 }
 
 static void generate_model(Elabmodel *em)
@@ -154,10 +177,11 @@ static void generate_model(Elabmodel *em)
     Ast *def = em->root->def;
     int32_t n = used_length(em);
     Shape t, small;
-    if (!n || em->broken || def->ninputs != 1) return;
+    if (em->broken) return;
+    if (!n || def->ninputs != 1) { refuse_live(em, "it would be a model over one field of whole numbers, [N], that the schedule uses"); return; }
     int entries = el.p->entry.n, states = em->var.n;
     Version *wide = token_version(em, n, WINDOW, def->loc);
-    if (!emitted_shape(wide, n, &t)) { el.p->entry.n = entries; return; }
+    if (!emitted_shape(wide, n, &t)) { el.p->entry.n = entries; refuse_live(em, "it does not emit logits for the next token"); return; }
     int before = el.p->entry.n;
     Version *one = token_version(em, 1 + t.lag, TOKEN_BY_TOKEN, def->loc);
     int after = el.p->entry.n;
@@ -167,7 +191,8 @@ static void generate_model(Elabmodel *em)
     if (!ok) {
         el.p->entry.n = before;
         em->var.n = em->m->state.n = states;              /* its kept states go with it */
-        add(em, wide, &t, true);
+        add(em, wide, &t, true, NULL);
+        if (!t.lag) refuse_live(em, no_lag);              /* a window reads no stream at all, as the command says */
         return;
     }
     for (int i = before; i < after; i++) {                /* the window's entries go */
@@ -175,7 +200,9 @@ static void generate_model(Elabmodel *em)
         el.p->entry.at[entries + i - before]->id = entries + i - before;
     }
     el.p->entry.n = entries + after - before;
-    add(em, one, &small, false);
+    add(em, one, &small, false, NULL);
+    if (t.lag) live_versions(em, &small);
+    else refuse_live(em, no_lag);
 }
 
 void generate_entries(void)
@@ -186,5 +213,6 @@ void generate_entries(void)
         bool emits = false;
         for (int k = 0; k < em->version.n; k++) emits |= em->version.at[k]->emits;
         if (emits && em->root) generate_model(em);
+        else if (em->root && !em->broken) refuse_live(em, "it emits nothing");
     }
 }

@@ -110,6 +110,9 @@ typedef struct Moved { int n; Var **var; Value *w, *g; Node **due; } Moved;
 
 typedef enum { M_SCHED, M_INIT, M_STEP, M_STREAM, M_FINISH } Mode;
 
+/* `stream M learning ..` of the schedule: what may move while M reads a stream. */
+typedef struct { const char *names; int n; Var **var; Loc at; } Live;
+
 /* A model definition with its arguments: one set of states, shared by all its entries. */
 struct Elabmodel {
     Model *m; Closure *clo; const char *key; Inst *root;
@@ -118,6 +121,7 @@ struct Elabmodel {
     Lvl lvl;
     Node *init_seed;
     VEC(struct Version *) version;
+    VEC(Live) live;
     bool trained, broken;
 };
 

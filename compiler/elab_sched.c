@@ -275,6 +275,20 @@ static void test(Scope *s, Ast *st)
     if (error_count() == errors) check_learning(c, hit, m, nm);
 }
 
+/* `stream M learning ..`: no step of the schedule, but a version for the command `stream` (elab_gen.c). */
+static void live(Scope *s, Ast *st)
+{
+    SchedClauses *c = st->sc;
+    ModelInst *m = as_model(eval(s, st->a), st->a->loc);
+    bool *hit = NEWN(bool, c->nlearning + 1);
+    Live l = { .names = "", .at = st->loc };
+    if (!m) return;
+    l.n = learning_vars(m->em, c, &l.var, hit);
+    check_learning(c, hit, &m, 1);
+    for (int i = 0; i < c->nlearning; i++) l.names = arena_printf("%s%s%s", l.names, i ? "," : "", ast_text(c->learning[i]));
+    if (l.n) PUSH(m->em->live, l);
+}
+
 /* ---- the other statements */
 
 static void bind(Scope *s, Ast *st)
@@ -418,6 +432,7 @@ static void statements(Scope *s, Ast **body, int n)
         }
         case S_TRAIN: train(s, st); break;
         case S_TEST: test(s, st); break;
+        case S_LIVE: live(s, st); break;
         case S_REPEAT: repeat(s, st); break;
         case S_TABLE: table(s, st); break;
         case S_TICK: error_at(st->loc, "events, and `tick`, come with the next release"); break;

@@ -299,6 +299,7 @@ schedule_statement:
 | TEST expr schedule_clauses                        { $$ = build_train(S_TEST, @$, $2, NULL, $3); }
 | TEST expr ON expr[stream] schedule_clauses        { $$ = build_train(S_TEST, @$, $2, $stream, $5); }
 | TEST expr ON EACH expr[stream] schedule_clauses   { $$ = build_train(S_TEST, @$, $2, $stream, clause_each($6)); }
+| STREAM NAME LEARNING expr_list                     { $$ = build_live(@$, $2, $4); }
 | TICK expr                                         { $$ = build_unary_node(S_TICK, @$, $2); }
 | TABLE expr table_clauses                          { $$ = build_table(@$, $2, $3); }
 | REPEAT expr SEEDS body                            { $$ = build_with_body(S_REPEAT, @$, $2, $4); }

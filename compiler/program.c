@@ -191,6 +191,16 @@ static void put_do(cJSON *list, const Do *d)
     }
 }
 
+/* What a stream may move besides the kept states. */
+static void put_moved(cJSON *o, const Generate *g)
+{
+    cJSON *moves = cJSON_AddArrayToObject(o, "moves");
+    put_str(o, "learning", g->learning);
+    for (int i = 0; i < g->entry->r->nr; i++)
+        if (g->entry->out[i].kind == B_STATE && !g->model->state.at[g->entry->out[i].index]->kept)
+            cJSON_AddItemToArray(moves, cJSON_CreateNumber(g->entry->out[i].index));
+}
+
 static void put_generate(cJSON *list, const Generate *g)
 {
     cJSON *o = add_object(list);
@@ -202,6 +212,7 @@ static void put_generate(cJSON *list, const Generate *g)
     put_num(o, "classes", (double)g->classes);
     put_bool(o, "window", g->window);
     put_bool(o, "ahead", g->ahead);
+    if (g->learning) put_moved(o, g);
     put_str(o, "type", dt_name(I32));
 }
 

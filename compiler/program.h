@@ -125,7 +125,10 @@ typedef struct Do {
 } Do;
 
 /* A model that can go on with a sequence of tokens (elab_gen.c). */
-typedef struct { Model *model; Entry *entry, *fresh; int32_t rows, lag; int64_t classes; bool window, ahead; } Generate;
+typedef struct {
+    Model *model; Entry *entry, *fresh; int32_t rows, lag; int64_t classes; bool window, ahead;
+    const char *learning;        /* the names of `stream M learning ..`; NULL: the model's own state stays as it is */
+} Generate;
 
 typedef struct Program {
     const char *source; const char *dir; bool f64;

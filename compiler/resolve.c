@@ -292,6 +292,7 @@ static const struct {
     { S_EVERY, IN_RULE, "'every' with a body", "in a rule" },
     { S_TRAIN, IN_SCHEDULE, "'train'", "in a schedule" },
     { S_TEST, IN_SCHEDULE, "'test'", "in a schedule" },
+    { S_LIVE, IN_SCHEDULE, "'stream .. learning ..'", "in a schedule" },
     { S_TICK, IN_SCHEDULE, "'tick'", "in a schedule" },
     { S_TABLE, IN_SCHEDULE, "'table'", "in a schedule" },
     { S_REPEAT, IN_SCHEDULE, "'repeat'", "in a schedule" },
@@ -582,6 +583,7 @@ static void check(void *context, Ast *a)
         return;
     case S_TRAIN:
     case S_TEST:
+    case S_LIVE:
         check(c, a->a);
         if (a->b) check(c, a->b);
         if (a->sc->batch) check(c, a->sc->batch);

@@ -154,6 +154,9 @@ static void begin_kept(Run *r, const Do *d, Instance *in)
     if (d->fresh < 0)
         return;
     bool first = memory_begins(r, d->inst);
+    if (first && r->memory[d->inst].moved)
+        rt_fail("%s: it holds states of %s that moved while it read a stream; generate and stream go on from them, a schedule does not",
+                r->memory_load, d->name);
     if (first && memory_put(r, d->inst))
         return;
     if (d->carry && !(first && r->memory_reset))

@@ -350,10 +350,12 @@ static Generate read_generate(const cJSON *o, const Desc *d)
                   .window = flag(o, "window"), .ahead = !cJSON_IsFalse(get(o, "ahead")), .type = T_I32};
     const Entry *e = &d->entry[g.entry];
     const char *type = text(o, "type");
+    g.learning = text(o, "learning");
     if (type && !type_find(type, &g.type))
         bad("type of tokens");
     if (g.model < 0 || (g.type != T_I32 && g.type != T_I64 && g.type != T_U32 && g.type != T_U8) || (!g.window && g.rows != 1))
         bad("generate");
+    READ_LIST(o, "moves", g.nmove, g.move, index_item(item, d->model[g.model].nstate));
     if (e->nin > 1 || (e->nin == 1 && e->in[0].count >= 0 && (e->in[0].type != g.type || e->in[0].count != g.rows + g.lag)))
         bad("tokens of generate");
     if (e->nout < 2 || e->out[0].type != T_F64 || (e->out[1].type != T_F32 && e->out[1].type != T_F64) || e->out[1].count != g.rows * g.classes)

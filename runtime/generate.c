@@ -24,6 +24,11 @@ static void begin(Run *r, Tokens *t)
         rt_note("the weights are untrained; --from CHECKPOINT takes those of a run");
     }
     int inst = tokens_instance(r, r->model, &g);
+    if (r->learning && !g->window)
+        memory_moves(r, inst, g = tokens_learning(r, g, r->learning));
+    if (g->window && g->fresh >= 0)
+        rt_fail("%s keeps states from item to item, and mixes a window of %lld tokens that moves on by one: which of them the states have seen is not told",
+                r->inst[inst].name, (long long)g->rows);
     if (g->window && (r->memory_load || r->memory_save || r->memory_reset))
         rt_fail("%s reads its last %lld tokens anew for every one, so it has no memory to load or save", r->inst[inst].name, (long long)g->rows);
     tokens_begin(t, r, inst, g);

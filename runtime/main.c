@@ -49,7 +49,7 @@ void info_print(const Desc *d, FILE *to)
         if (g->window)
             fprintf(to, "a window of %lld anew for each\n", (long long)g->rows);
         else
-            fputs("one at a time, with a memory\n", to);
+            fprintf(to, "one at a time, with a memory%s%s\n", g->learning ? ", learning " : "", g->learning ? g->learning : "");
     }
     for (int i = 0; i < d->nentry; i++)
         fprintf(to, "entry %s: %.3g multiply-adds, %zu bytes, %zu per thread\n", d->entry[i].name, d->entry[i].work, d->entry[i].arena, d->entry[i].scratch);
@@ -156,7 +156,7 @@ int nlrt_main(const nl_program *p, int argc, char **argv)
     team_init(&run.desc, run.nthreads);
     allocate(&run);
     catch_signals();
-    memory_open(&run);
+    memory_open(&run, c == CMD_RUN);
     if (c == CMD_RUN)
         run_command(&run);
     else

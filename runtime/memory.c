@@ -3,7 +3,8 @@
 
    Every instance has a memory of its own: `loaded` is put in place of the fresh births when the instance's first step with kept
    states begins, and `noted` is what its last such step left behind (of a test: before the training's memory is put back). Beside the
-   states stands, for generate and stream, the token that was seen last, which the model has not been given yet, and how many it has. */
+   states stands, for generate and stream, the token that was seen last, which the model has not been given yet, and how many it has.
+   `stream --learning` moves states of the model itself: `moved` says which, and from then on they belong to the memory. */
 #include "rt.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -17,6 +18,17 @@ bool model_keeps(const Model *m)
     return false;
 }
 
+static bool stream_moves(const Desc *d, const Model *m, int state)
+{
+    for (int i = 0; i < d->ngenerate; i++)
+        for (int k = 0; k < d->generate[i].nmove; k++)
+            if (&d->model[d->generate[i].model] == m && d->generate[i].move[k] == state)
+                return true;
+    return false;
+}
+
+bool memory_holds(const Desc *d, const Model *m, int state) { return m->state[state].kept || stream_moves(d, m, state); }
+
 void kept_copy(const Model *m, char *to, const char *from)
 {
     for (int i = 0; i < m->nstate; i++)
@@ -24,10 +36,36 @@ void kept_copy(const Model *m, char *to, const char *from)
             memcpy(to + m->state[i].offset, from + m->state[i].offset, m->state[i].shape.bytes);
 }
 
+/* What belongs to the memory of the instance. */
+static bool holds(const Run *r, const Model *m, int inst, int state)
+{
+    return m->state[state].kept || (r->memory[inst].moved && r->memory[inst].moved[state]);
+}
+
+static void copy_memory(const Run *r, const Model *m, int inst, char *to, const char *from)
+{
+    for (int i = 0; i < m->nstate; i++)
+        if (holds(r, m, inst, i))
+            memcpy(to + m->state[i].offset, from + m->state[i].offset, m->state[i].shape.bytes);
+}
+
+static void set_moved(Run *r, const Model *m, int inst, int state)
+{
+    if (!r->memory[inst].moved)
+        r->memory[inst].moved = rt_alloc(sizeof(bool) * (size_t)m->nstate);
+    r->memory[inst].moved[state] = true;
+}
+
+void memory_moves(Run *r, int inst, const Generate *g)
+{
+    for (int i = 0; i < g->nmove; i++)
+        set_moved(r, &r->desc.model[g->model], inst, g->move[i]);
+}
+
 /* ---- writing */
 typedef void (*Visit)(const Run *r, int inst, int state, void *with);
 
-/* Kept states of the instances that have a memory, in the order of their element size, so that every tensor is aligned in the file. */
+/* What the instances have in memory, in the order of their element size, so that every tensor is aligned in the file. */
 static void each_kept(const Run *r, Visit visit, void *with)
 {
     static const size_t sizes[] = {8, 4, 1};
@@ -35,7 +73,7 @@ static void each_kept(const Run *r, Visit visit, void *with)
         for (int i = 0; i < r->desc.ninst; i++) {
             const Model *m = r->memory[i].noted ? instance_model(&r->desc, i) : NULL;
             for (int k = 0; m && k < m->nstate; k++)
-                if (m->state[k].kept && type_size(m->state[k].shape.type) == sizes[z])
+                if (holds(r, m, i, k) && type_size(m->state[k].shape.type) == sizes[z])
                     visit(r, i, k, with);
         }
 }
@@ -83,11 +121,11 @@ void memory_note(Run *r, int inst)
 {
     const Instance *in = &r->inst[inst];
     const Model *m = &r->desc.model[in->model];
-    if (!r->memory_save || !model_keeps(m))
+    if (!r->memory_save || (!model_keeps(m) && !r->memory[inst].moved))
         return;
     if (!r->memory[inst].noted)
         r->memory[inst].noted = rt_alloc(m->bytes);
-    kept_copy(m, r->memory[inst].noted, in->state);
+    copy_memory(r, m, inst, r->memory[inst].noted, in->state);
 }
 
 /* Of a run that was resumed after their last step. */
@@ -115,27 +153,30 @@ static int64_t whole_text(const Saved *s, const char *key, int64_t absent)
     return v;
 }
 
-/* All kept states of the instance, or none. */
+/* All kept states of the instance, or none, and what a stream has moved. */
 static void load_instance(Run *r, const Saved *s, int inst, int *found)
 {
     const Model *m = instance_model(&r->desc, inst);
-    int own = 0, all = 0;
+    int own = 0, found_kept = 0, all = 0;
     char *at = rt_alloc(m->bytes);
     for (int k = 0; k < m->nstate; k++) {
-        if (!m->state[k].kept)
+        if (!memory_holds(&r->desc, m, k))
             continue;
         char *key = state_key(r, inst, k);
         const Tensor_at *t = safetensors_find(&s->file, key);
-        all++;
+        all += m->state[k].kept;
         if (t && !saved_fits(t, &m->state[k]))
             rt_fail("%s: damaged: %s has another shape", s->path, key);
         free(key);
         if (!t)
             continue;
+        found_kept += m->state[k].kept;
         own++;
+        if (!m->state[k].kept)
+            set_moved(r, m, inst, k);
         memcpy(at + m->state[k].offset, s->bytes + t->at, m->state[k].shape.bytes);
     }
-    if (own && own < all)
+    if (own && found_kept < all)
         rt_fail("%s: damaged: it lacks some kept states of %s", s->path, m->label);
     *found += own;
     r->memory[inst].loaded = own ? at : NULL;
@@ -162,17 +203,26 @@ static void load(Run *r)
     saved_close(&s);
 }
 
-void memory_open(Run *r)
+/* Does the command meet states that a memory holds? */
+static bool uses_memory(const Run *r, bool schedule)
 {
-    bool any = false;
+    for (int i = 0; schedule && i < r->desc.ndo; i++)
+        if ((r->desc.todo[i].kind == DO_TRAIN || r->desc.todo[i].kind == DO_TEST) && r->desc.todo[i].fresh >= 0)
+            return true;
+    for (int i = 0; !schedule && i < r->desc.ngenerate; i++)
+        if (model_keeps(&r->desc.model[r->desc.generate[i].model]) || r->desc.generate[i].nmove)
+            return true;
+    return false;
+}
+
+void memory_open(Run *r, bool schedule)
+{
     r->memory = rt_alloc(sizeof *r->memory * (size_t)r->desc.ninst);
-    for (int i = 0; i < r->desc.ninst; i++) {
+    for (int i = 0; i < r->desc.ninst; i++)
         r->memory[i].last = -1;
-        any = any || model_keeps(instance_model(&r->desc, i));
-    }
-    if (!any && (r->memory_load || r->memory_save || r->memory_reset))
-        rt_usage("--memory-%s: no model of %s keeps what it learns in its context", r->memory_load ? "load" : r->memory_save ? "save" : "reset",
-                 r->desc.source);
+    if ((r->memory_load || r->memory_save || r->memory_reset) && !uses_memory(r, schedule))
+        rt_usage("--memory-%s: no %s of %s keeps what it learns in its context%s", r->memory_load ? "load" : r->memory_save ? "save" : "reset",
+                 schedule ? "train or test" : "model", r->desc.source, schedule ? " from item to item: `keep` makes it" : "");
     if (r->memory_load)
         load(r);
 }
@@ -189,6 +239,6 @@ bool memory_put(Run *r, int inst)
     const Instance *in = &r->inst[inst];
     if (!r->memory[inst].loaded)
         return false;
-    kept_copy(&r->desc.model[in->model], in->state, r->memory[inst].loaded);
+    copy_memory(r, &r->desc.model[in->model], inst, in->state, r->memory[inst].loaded);
     return true;
 }

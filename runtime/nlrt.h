@@ -69,7 +69,8 @@ int  nlrt_main(const nl_program *p, int argc, char **argv);   /* the whole comma
      {"do": "test", the same less "for", "epochs", "until", plus "learning": bool},
      {"do": "table", "title", "rows", "cols", "cells", "value": entry, "names": [report..], "line"} ],
   "generate": [{"model", "entry", "fresh", "rows": R, "lag": 0 or 1, "classes": V, "window": bool, "type": type of the tokens,
-              "ahead": whether the kept states depend on the token that the lag adds (absent: they may)}]  models that can continue a
+              "ahead": whether the kept states depend on the token that the lag adds (absent: they may),
+              "learning": names, "moves": [state..]: the entry also moves these states of the model, for `stream --learning names` (absent: none)}]  models that can continue a
              sequence of tokens (absent: none). in[0] of the entry = tokens [1, R + lag], out[0] = sums as in a step (acc 1: nats of the lag's
              predictions), out[1] = logits f32 or f64 [R, V] of the tokens after each of the first R. window false: R is 1, tokens come one by one and all inner
              state is kept; window true: the model mixes its whole window, so the last R tokens are given again for every new one (rows

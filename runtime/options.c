@@ -18,7 +18,7 @@ enum { NCOMMANDS = sizeof commands / sizeof *commands, LIVE = CMD_GENERATE | CMD
 
 typedef enum {
     OPT_HELP, OPT_VERSION, OPT_SEED, OPT_THREADS, OPT_METRICS, OPT_TABLES, OPT_QUIET, OPT_CHECKPOINT, OPT_SAVE, OPT_RESUME, OPT_LOG, OPT_TIMES, OPT_NAN,
-    OPT_FROM, OPT_MODEL, OPT_PROMPT, OPT_PROMPT_FILE, OPT_BYTES, OPT_TEMPERATURE, OPT_EVERY, OPT_MEMORY_LOAD, OPT_MEMORY_SAVE, OPT_MEMORY_RESET
+    OPT_FROM, OPT_MODEL, OPT_PROMPT, OPT_PROMPT_FILE, OPT_BYTES, OPT_TEMPERATURE, OPT_EVERY, OPT_LEARNING, OPT_MEMORY_LOAD, OPT_MEMORY_SAVE, OPT_MEMORY_RESET
 } Option;
 
 static const struct { int commands; const char *name, *value, *help; } options[] = {
@@ -42,6 +42,7 @@ static const struct { int commands; const char *name, *value, *help; } options[]
     [OPT_BYTES] = {CMD_GENERATE, "bytes", "N", "how much it is to say, in tokens (256)"},
     [OPT_TEMPERATURE] = {CMD_GENERATE, "temperature", "T", "softmax(logits/T); 0: always the likeliest (1)"},
     [OPT_EVERY] = {CMD_STREAM, "every", "N", "bytes between two lines (1000)"},
+    [OPT_LEARNING] = {CMD_STREAM, "learning", "NAME,..", "states that move as it reads, of those that the schedule offers"},
     [OPT_MEMORY_LOAD] = {CMD_RUN | LIVE, "memory-load", "FILE", "begin with what a model had learned in its context"},
     [OPT_MEMORY_SAVE] = {CMD_RUN | LIVE, "memory-save", "FILE", "save that at the end and when interrupted (safetensors)"},
     [OPT_MEMORY_RESET] = {CMD_RUN | LIVE, "memory-reset", NULL, "begin with nothing learned (also where a step says carry)"},
@@ -96,7 +97,7 @@ static _Noreturn void print_help(const Desc *d)
     help_streams(d);
     printf("\nOf generate and stream, with --seed --threads --quiet --memory-load --memory-save --memory-reset (and stream --metrics):\n");
     help_options(false);
-    printf("\nstream: levels inside the model learn from what it reads; its own weights stay as they are in this release.\n"
+    printf("\nstream: levels inside the model learn from what it reads; its own weights stay as they are but for --learning.\n"
            "SIGINT and SIGTERM finish the step (or the token) and, with --checkpoint or --memory-save, save.\n");
     exit(fflush(stdout) == 0 ? 0 : 1);
 }
@@ -150,6 +151,7 @@ static void set_option(Run *r, Option o, const char *value)
     case OPT_BYTES: r->ntokens = read_number(name, value, 0); break;
     case OPT_TEMPERATURE: r->temperature = read_temperature(value); break;
     case OPT_EVERY: r->every = read_number(name, value, 1); break;
+    case OPT_LEARNING: r->learning = value; break;
     case OPT_MEMORY_LOAD: r->memory_load = value; break;
     case OPT_MEMORY_SAVE: r->memory_save = value; break;
     case OPT_MEMORY_RESET: r->memory_reset = true; break;

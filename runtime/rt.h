@@ -94,6 +94,8 @@ typedef struct {
     bool window;                 /* it mixes its whole window; else one token after the other */
     bool ahead;                  /* kept states may depend on the token that the lag adds */
     Type type;
+    const char *learning;        /* names, or NULL: of the model's own state nothing moves */
+    int nmove; int *move;        /* the states that do */
 } Generate;
 
 typedef struct {
@@ -207,6 +209,7 @@ typedef struct { int todo; int64_t step; double *value; } Record;        /* a te
 
 typedef struct {                 /* of an instance: see memory.c */
     char *loaded, *noted;
+    bool *moved;                 /* the model's own states that belong to it, moved by a stream; NULL: none */
     bool begun;
     int64_t last, tokens;
 } Memory;
@@ -220,7 +223,7 @@ typedef struct {
     const char *checkpoint, *resume, *metrics_path, *times_path, *tables;
     int64_t save_every, log_every;
     const char *memory_load, *memory_save; bool memory_reset;
-    const char *from, *model, *prompt, *prompt_file;       /* generate and stream */
+    const char *from, *model, *prompt, *prompt_file, *learning;       /* generate and stream */
     int64_t ntokens, every; double temperature; uint64_t draw_seed;
     /* where the run stands: what a checkpoint keeps */
     int64_t add;                 /* added to the seed */
@@ -302,11 +305,13 @@ void instance_make(Run *r, int inst, int model, const char *name);       /* room
 void instance_drop(Run *r, int inst);
 
 /* ---- memory.c: kept states as an object of their own */
+bool memory_holds(const Desc *d, const Model *m, int state);             /* kept states, and those that a stream may move */
 bool model_keeps(const Model *m);
 void kept_copy(const Model *m, char *to, const char *from);              /* the kept states of an instance */
-void memory_open(Run *r);                                  /* reads --memory-load */
+void memory_open(Run *r, bool schedule);                   /* for its run, or for generate or stream: reads --memory-load */
 bool memory_begins(Run *r, int inst);                      /* true the first time */
 bool memory_put(Run *r, int inst);                         /* what was loaded, if anything was */
+void memory_moves(Run *r, int inst, const Generate *g);    /* what a stream moves becomes part of it */
 void memory_note(Run *r, int inst);                        /* as it is now, it is to be saved */
 void memory_note_rest(Run *r);                             /* also of instances that had no step */
 void memory_write(Run *r);                                 /* --memory-save */
@@ -322,7 +327,8 @@ typedef struct {
     char *keep;                  /* kept states */
     int64_t *window, nwindow;
 } Tokens;
-int  tokens_instance(const Run *r, const char *name, const Generate **g);
+int  tokens_instance(const Run *r, const char *name, const Generate **g);   /* g: what it does without --learning */
+const Generate *tokens_learning(const Run *r, const Generate *g, const char *names);
 void tokens_begin(Tokens *t, Run *r, int inst, const Generate *g);
 const double *tokens_next(Tokens *t);                      /* logits of the token after the last */
 const double *tokens_add(Tokens *t, int64_t token);        /* it has come; what was said of it (not of a first one, nor by windows), or NULL */

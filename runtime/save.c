@@ -132,7 +132,7 @@ static const State *state_named(const Run *r, const char *name, bool kept)
     for (int i = 0; i < r->desc.ninst; i++) {
         const Model *m = instance_model(&r->desc, i);
         for (int k = 0; m && k < m->nstate; k++) {
-            if (kept && !m->state[k].kept)
+            if (kept && !memory_holds(&r->desc, m, k))
                 continue;
             char *key = state_key(r, i, k);
             bool same = strcmp(key, name) == 0;

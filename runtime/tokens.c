@@ -167,9 +167,51 @@ double tokens_nats(const Tokens *t, int64_t token)
 static const Generate *generate_of(const Desc *d, int model)
 {
     for (int i = 0; i < d->ngenerate; i++)
-        if (d->generate[i].model == model)
+        if (d->generate[i].model == model && !d->generate[i].learning)
             return &d->generate[i];
     return NULL;
+}
+
+/* Is the first of the names in `in`, which are separated by commas? */
+static bool named_in(const char *name, size_t n, const char *in)
+{
+    for (; in; in = strchr(in, ',') ? strchr(in, ',') + 1 : NULL) {
+        in += strspn(in, " ");
+        if (strncmp(in, name, n) == 0 && (!in[n] || strchr(", ", in[n])))
+            return true;
+    }
+    return false;
+}
+
+static bool all_named_in(const char *names, const char *in)
+{
+    for (; names; names = strchr(names, ',') ? strchr(names, ',') + 1 : NULL) {
+        names += strspn(names, " ");
+        if (!named_in(names, strcspn(names, ", "), in))
+            return false;
+    }
+    return true;
+}
+
+const Generate *tokens_learning(const Run *r, const Generate *g, const char *names)
+{
+    char *all = rt_strdup("");
+    for (int i = 0; i < r->desc.ngenerate; i++) {
+        const Generate *l = &r->desc.generate[i];
+        if (l->model != g->model || !l->learning)
+            continue;
+        if (all_named_in(names, l->learning) && all_named_in(l->learning, names)) {
+            free(all);
+            return l;
+        }
+        char *longer = rt_printf("%s%s--learning %s", all, *all ? ", or " : "", l->learning);
+        free(all);
+        all = longer;
+    }
+    const char *model = r->desc.model[g->model].name;
+    if (*all)
+        rt_usage("--learning %s: the schedule says no `stream %s learning %s`; there is %s", names, model, names, all);
+    rt_usage("--learning %s: what may move is compiled in: write `stream %s learning %s` into the schedule", names, model, names);
 }
 
 static bool is_called(const Run *r, int inst, const char *name)
