@@ -229,7 +229,7 @@ static Value make_outer(const Call *c)
 static Node *softmax_of(Node *x, int axis)
 {
     Node *m = n_maxr(x, 1u << axis), *low = add(n_zeros_like(m), real(m, -INFINITY));
-    m = n_stop(n_select(n_bin(OP_EQ, m, low), n_zeros_like(m), m), STOP_ALL);
+    m = n_stop(n_select(n_bin(OP_EQ, m, low), n_zeros_like(m), m), STOP_SHIFT);
     Node *e = n_un(OP_EXP, sub(x, spread(m, x, axis)));
     Node *s = n_sum(e, 1u << axis), *none = n_bin(OP_EQ, s, n_zeros_like(s));
     return divide(e, spread(n_select(none, add(n_zeros_like(s), real(s, 1)), s), x, axis));
@@ -297,7 +297,7 @@ static Value make_xent(const Call *c)
     label = v_as_tensor(label, c->at);
     if (!labels_fit(z, label, c->at)) return v_err();
     int a = z.node->rank - 1;
-    Node *m = n_stop(n_maxr(z.node, 1u << a), STOP_ALL);
+    Node *m = n_stop(n_maxr(z.node, 1u << a), STOP_SHIFT);
     Node *e = n_un(OP_EXP, sub(z.node, spread(m, z.node, a)));
     Node *l = add(m, n_un(OP_LOG, n_sum(e, 1u << a)));
     int last = v_rank(z) - 1;

@@ -96,7 +96,7 @@ struct Lvl {
     uint16_t axes;               /* map axes that a moved value may have */
     struct Moved *set;           /* what the minimize at work moves (total) */
     /* inner levels */
-    Frame *frame; int axis; int64_t offset; Ast *ast; Scope *outer, *decl, *body; Clauses *dflt;
+    Frame *frame; int axis; int64_t offset; Ast *ast; Inst *inst; Scope *outer, *decl, *body; Clauses *dflt;      /* inst: in whose body */
     Binding *names; int nemit; Value emit[16]; int npieces; Value *pieces;
     bool keep; Lvl *home; Var *seen; Node *before;   /* kept: in which level, its items so far and their number before this context */
     int64_t turn, parent_turn;   /* which run of its body, and in which run of its parent's */

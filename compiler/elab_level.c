@@ -540,12 +540,21 @@ static bool keeps_itself(Scope *s, Ast *st)
     return v.kind != V_INST && (v.kind != V_LIST || !v.n || v.elem[0].kind != V_INST);
 }
 
-/* The `keep` that holds for a level, and the level in which its states go on. False after a message. */
+/* Is a level around l in the body of the instance, too? */
+static bool nested_in(const Lvl *l, const Inst *inst)
+{
+    for (const Lvl *p = l->parent; p; p = p->parent)
+        for (const Inst *i = p->kind == L_LEVEL ? p->inst : NULL; i; i = i->parent) if (i == inst) return true;
+    return false;
+}
+
+/* The `keep` that holds for a level, and the level in which its states go on. False after a message. That of an instance is for the
+   outermost levels inside: those within them begin anew with each of their items, kept or not, or pieces would not be the whole. */
 static bool level_keep(Lvl *l, Scope *s, Ast *st)
 {
     Clauses *cl = st->cl && st->cl->keep ? st->cl : NULL;
     Loc at = st->loc;
-    for (Inst *i = el.inst; i && !cl; i = i->parent) if (i->cl && i->cl->keep) { cl = i->cl; at = i->at; }
+    for (Inst *i = el.inst; i && !cl; i = i->parent) if (i->cl && i->cl->keep && !nested_in(l, i)) { cl = i->cl; at = i->at; }
     bool all = cl != NULL;
     for (int i = 0; i < st->nbody && !cl; i++)
         if (keeps_itself(s, st->body[i])) { cl = st->body[i]->cl; at = st->body[i]->loc; }
@@ -833,7 +842,7 @@ void stmt_level(Scope *s, Ast *st)
     Context c = { 0 };
     scope_bind(s, st->name, v_err(), st->loc);             /* until it is done */
     Lvl *l = NEW(Lvl);
-    *l = (Lvl){ .kind = L_LEVEL, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .outer = s, .ast = st, .g = v_err(), .parent_turn = el.lvl ? el.lvl->turn : 0 };
+    *l = (Lvl){ .kind = L_LEVEL, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .inst = el.inst, .outer = s, .ast = st, .g = v_err(), .parent_turn = el.lvl ? el.lvl->turn : 0 };
     l->path = arena_printf("%s.%s", el.inst ? el.inst->path : el.lvl && el.lvl->path ? el.lvl->path : "stream", st->name);
     if (st->n > 16) { error_at(st->loc, "a level runs over at most 16 contexts"); return; }
     if (st->cl && !clauses_ok(st->cl, st->loc)) return;
@@ -935,7 +944,7 @@ bool level_before(Scope *s, Inst *i, const char *level, const char *name, Loc at
     Inst *keep = el.inst;
     if (i) el.inst = i;
     Lvl *l = NEW(Lvl);
-    *l = (Lvl){ .kind = L_LEVEL, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .ast = st, .preview = true, .g = v_err() };
+    *l = (Lvl){ .kind = L_LEVEL, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .inst = el.inst, .ast = st, .preview = true, .g = v_err() };
     l->outer = i ? i->call ? i->call : i->scope : s;
     l->path = arena_printf("%s.%s", el.inst ? el.inst->path : "stream", st->name);
     Scope *in = scope_new(l->outer, at);

@@ -6,7 +6,7 @@
         grad[j] = sum over i of  cot[i] * d result[i] / d wrt[j].
    A missing cotangent is NULL and never a tensor of zeros, so nothing is computed where nothing flows; integers and
    bools carry none. Nothing flows below a wrt unless another wrt lies below it. STOP lets nothing pass if its tag is
-   the one asked for, or STOP_ALL.
+   the one asked for, STOP_ALL or STOP_SHIFT.
 
    Each operation has one row in the table `adjoint`: the cotangent of its operand i, given the cotangent g of its
    result x. LOOP and COND, which have several results, follow the table of kinds (the reverse of a loop is a loop of
@@ -86,7 +86,7 @@ static bool dag_live(const Dag *d, const Node *x)
 static bool passes(const Node *x, Flow f)
 {
     if (f.all) return true;
-    if (x->op == OP_STOP) return x->a.k != f.tag && x->a.k != STOP_ALL;
+    if (x->op == OP_STOP) return x->a.k != f.tag && x->a.k != STOP_ALL && x->a.k != STOP_SHIFT;
     return dt_float((Dt)x->dt) && adjoint[x->op];
 }
 

@@ -136,6 +136,7 @@ typedef struct {
     int at;                      /* where the values of grad (or -1), w and the frontier begin among the results */
 } Slice;
 
+/* A STOP_SHIFT need not be left out: differences do not feel it. */
 static bool blocks(const Node *x, int64_t tag) { return x->op == OP_STOP && (x->a.k == tag || x->a.k == STOP_ALL); }
 
 static bool blocks_inside(const Region *r, int64_t tag)
@@ -239,7 +240,7 @@ static double worst_error(const Slice *s, Tensor **value, double e)
     int64_t n = tensor_size(w), m = n < SAMPLE ? n : SAMPLE;
     double largest = 0, worst = 0;
     for (int64_t i = 0; g && i < n; i++) largest = fmax(largest, fabs(g[i]));
-    double least = 1e-6 * largest + 1e-6 * fabs(e) + 1e-9;
+    double least = 1e-5 * largest + 1e-5 * fabs(e) + 1e-9;
     for (int64_t k = 0; k < m; k++) {
         int64_t i = k * n / m + (n > m ? 7 * k % (n / m) : 0);
         double error = element_error(s, in, i, g ? g[i] : 0, e, least);

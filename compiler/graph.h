@@ -106,8 +106,8 @@ Node *n_cond(Node *pred, int ncap, Node *const *cap, Region *then, Region *els);
 Node *n_loop(int32_t trip, bool reverse, Region *body, int nin, Node *const *in);
 Node *n_out(Node *s, int k);
 Node *n_mark(Node *x, int64_t uid);
-Node *n_stop(Node *x, int64_t tag);                        /* STOP_ALL: every objective */
-enum { STOP_ALL = -1 };
+Node *n_stop(Node *x, int64_t tag);                        /* an objective's tag, or: */
+enum { STOP_ALL = -1, STOP_SHIFT = -2 };                   /* every objective; the same, of a value that no result depends on (softmax's maximum) */
 Node *n_fold(Node *x, int axis);                           /* adjoint of n_window: [.., T-n+1, n, ..] -> [.., T, ..] */
 Node *n_scatter(Node *d, Node *idx, int nbatch, int rank, const int32_t *dim);
 int64_t graph_uid(void);                                   /* a fresh number */
@@ -138,7 +138,7 @@ void loop_run(int32_t trip, Region *body, int nin, Node *const *operand, bool di
 int64_t loop_state_bytes(const Region *body);
 
 /* grad.c: reverse mode. cot[i]: cotangent of result i (NULL: none). grad[j]: cotangent of wrt[j] (NULL: nothing flows there).
-   wrt are MARK nodes or FORMALs (any node). STOP(tag') passes nothing if tag' == tag or STOP_ALL. */
+   wrt are MARK nodes or FORMALs (any node). STOP(tag') passes nothing if tag' == tag, STOP_ALL or STOP_SHIFT. */
 void vjp(int nr, Node *const *result, Node *const *cot, int nw, Node *const *wrt, int64_t tag, Node **grad);
 bool depends_on(Node *x, Node *on);                        /* x reaches on (looking through STOPs too) */
 
