@@ -951,6 +951,7 @@ Program *elaborate(int file)
         }
     check_alone(tree);
     if (!explaining) generate_entries();
+    warn_of_periods();
     models_finish();
     return error_count() ? NULL : p;
 }

@@ -207,6 +207,7 @@ Var  *var_count(Var *v);
 
 /* elab_level.c: levels inside models, blocks, rules and streams */
 uint32_t node_frames(Node *x);
+void  warn_of_periods(void);                            /* every n and frozen n beyond the context */
 bool  nodeset_add(NodeSet *s, const Node *x);           /* false: it was there */
 void  frames_meet(int n, Value *v);                     /* before every operation of several operands */
 Value frames_enter(Value v);                            /* inside the innermost loop: no item axes */

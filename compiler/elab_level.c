@@ -318,10 +318,41 @@ static void block_open(Lvl *l, Var *v)
     v->at_block = n_mark(a, graph_uid());
 }
 
+/* Periods beyond their context, in all its lengths: warned of at the end. */
+typedef struct { Loc at; const char *level, *state; int64_t n, most; bool frozen, learns; } Period;
+static VEC(Period) periods;
+
+static void period_seen(Var *v, Lvl *l, int64_t n, bool frozen, Loc at)
+{
+    Period *p = NULL;
+    for (int i = 0; i < periods.n && !p; i++)
+        if (periods.at[i].n == n && periods.at[i].frozen == frozen && !memcmp(&periods.at[i].at, &at, sizeof at)) p = &periods.at[i];
+    if (n == 1 || v->keep) return;                        /* what is kept goes on in the next context */
+    if (!p) {
+        Period first = { at, l->path, v->st->path, n, 0, frozen, v->st->kind == ST_LEARN };
+        PUSH(periods, first);
+        p = &periods.at[periods.n - 1];
+    }
+    if (l->frame->total > p->most) p->most = l->frame->total;
+}
+
+void warn_of_periods(void)
+{
+    for (int i = 0; i < periods.n; i++) {
+        const Period *p = &periods.at[i];
+        if (p->n <= p->most) continue;
+        warn_at(p->at, "`%s %lld` is beyond the context of '%s', which has %lld item%s: %s", p->frozen ? "frozen" : "every", (long long)p->n, p->level,
+                (long long)p->most, p->most == 1 ? "" : "s at most",
+                arena_printf(p->frozen ? "what is read of '%s' is always its start" : p->learns ? "'%s' moves once, at its end" : "'%s' never moves", p->state));
+    }
+    memset(&periods, 0, sizeof periods);
+}
+
 static void set_clauses(Var *v, Lvl *l)
 {
     Loc at;
     v->st->every = var_every(v, &v->st->mean, &at);
+    period_seen(v, l, v->st->every, false, at);
     Scope *cs;
     Clauses *cl = clock_clauses(v, &cs);
     if (!cl || !cl->mode) return;
@@ -331,6 +362,7 @@ static void set_clauses(Var *v, Lvl *l)
     if (!v_integer(c, &n) || n < 1) { error_at(cl->block->loc, "a block is a whole number of items, at least 1, known when compiling, not %s", v_show(c)); return; }
     if (v->st->every != 1) { error_at(cl->block->loc, "only `every 1` takes anchor and frozen"); return; }
     v->block = n; v->is_frozen = cl->mode == 'f';
+    if (v->is_frozen) period_seen(v, l, n, true, cl->block->loc);
 }
 
 static bool clauses_ok(Clauses *cl, Loc at)

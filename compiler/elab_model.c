@@ -539,6 +539,35 @@ static void check_states(Elabmodel *em)
     }
 }
 
+/* The steps of the longest-trained instance, or -1: not known, or none. */
+static int64_t most_steps(const Model *m)
+{
+    int64_t most = 0, *steps = NEWN(int64_t, el.p->ninst + 1);
+    for (int i = 0; i < el.p->todo.n; i++) {
+        const Do *d = el.p->todo.at[i];
+        if (d->model != m) continue;
+        if (d->learning || d->epochs) return -1;
+        if (d->kind == DO_COPY) steps[d->inst] = steps[d->from];
+        if (d->kind == DO_TRAIN) steps[d->inst] += d->count;
+        if (d->inst >= 0 && steps[d->inst] > most) most = steps[d->inst];
+    }
+    return most ? most : -1;
+}
+
+static void warn_of_steps(Elabmodel *em)
+{
+    int64_t most = em->trained ? most_steps(em->m) : -1;
+    for (int i = 0; i < em->var.n && most > 0; i++) {
+        Var *v = em->var.at[i];
+        bool mean;
+        Loc at;
+        if ((v->st->kind != ST_LEARN && v->st->kind != ST_STATE) || v->st->kept || v->fixed || v->st->every <= most) continue;
+        var_every(v, &mean, &at);
+        warn_at(at, "`every %lld`, and the schedule trains '%s' for %lld step%s at most: '%s' never moves", (long long)v->st->every, em->m->name,
+                (long long)most, most == 1 ? "" : "s", v->st->path);
+    }
+}
+
 /* States that learn at one frequency by one rule are a level. */
 static void find_levels(Elabmodel *em)
 {
@@ -594,6 +623,7 @@ void models_finish(void)
         Model *m = em->m;
         if (em->broken || !em->root) continue;
         check_states(em);
+        warn_of_steps(em);
         find_levels(em);
         Node **out = NEWN(Node *, m->state.n + 1);
         Bind *bind = NEWN(Bind, m->state.n + 1);
