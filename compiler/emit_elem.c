@@ -250,3 +250,51 @@ LLVMValueRef emit_reduce_lanes(Em *em, int op, Dt dt, LLVMValueRef v)
         v = emit_reduce2(em, op, dt, em_part(em, v, 0, n), em_part(em, v, n, n));
     return v;
 }
+
+/* Runs of 2n lanes of a and b: the first half of every run of a, then of b; and the second halves. */
+static void halves(Em *em, LLVMValueRef a, LLVMValueRef b, int n, LLVMValueRef *first, LLVMValueRef *second)
+{
+    LLVMValueRef m[2][64];
+    int lanes = em_width(a), at = 0;
+    for (int run = 0; run < 2 * lanes; run += 2 * n)
+        for (int k = 0; k < n; k++, at++)
+            for (int half = 0; half < 2; half++)
+                m[half][at] = LLVMConstInt(em->i32, (unsigned)(run + half * n + k), false);
+    *first = LLVMBuildShuffleVector(em->b, a, b, LLVMConstVector(m[0], (unsigned)at), "");
+    *second = LLVMBuildShuffleVector(em->b, a, b, LLVMConstVector(m[1], (unsigned)at), "");
+}
+
+static LLVMValueRef second_halves(Em *em, LLVMValueRef a, int n)
+{
+    LLVMValueRef m[64];
+    int lanes = em_width(a);
+    for (int k = 0; k < lanes; k++)
+        m[k] = LLVMConstInt(em->i32, (unsigned)(k ^ n), false);
+    return LLVMBuildShuffleVector(em->b, a, LLVMGetUndef(LLVMTypeOf(a)), LLVMConstVector(m, (unsigned)lanes), "");
+}
+
+/* Two vectors whose runs of lanes are one sum each become one with runs half as long, until there is one vector. */
+void emit_reduce_rows(Em *em, int op, Dt dt, int rows, LLVMValueRef *v)
+{
+    int lanes = em_width(v[0]), left = rows;
+    if (rows == 1) {
+        v[0] = emit_reduce_lanes(em, op, dt, v[0]);
+        return;
+    }
+    for (int n = lanes / 2; n > 0; n /= 2) {
+        LLVMValueRef first, second;
+        for (int i = 0; i < (left + 1) / 2; i++) {
+            if (left > 1)
+                halves(em, v[2 * i], v[2 * i + 1], n, &first, &second);
+            else
+                second = second_halves(em, first = v[0], n);
+            v[i] = emit_reduce2(em, op, dt, first, second);
+        }
+        left = (left + 1) / 2;
+    }
+    int each = rows / left, run = lanes / each;
+    LLVMValueRef joined[64];
+    memcpy(joined, v, sizeof *v * (size_t)left);
+    for (int r = 0; r < rows; r++)
+        v[r] = em_lane(em, joined[r / each], r % each * run);
+}

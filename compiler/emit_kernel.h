@@ -8,6 +8,7 @@ LLVMValueRef emit_elem(Em *em, const Ins *x, Dt in_dt, LLVMValueRef *in);
 LLVMValueRef emit_reduce2(Em *em, int op, Dt dt, LLVMValueRef a, LLVMValueRef b);      /* SUM: a + b, MAXR: the larger */
 LLVMValueRef emit_reduce_start(Em *em, int op, Dt dt, int lanes);
 LLVMValueRef emit_reduce_lanes(Em *em, int op, Dt dt, LLVMValueRef v);                 /* halves, quarters, ...: one scalar */
+void emit_reduce_rows(Em *em, int op, Dt dt, int rows, LLVMValueRef *v);               /* the same, of several (2^k) vectors: each becomes its scalar */
 
 LLVMValueRef emit_nest(Em *em, const Nest *n, const char *name);                       /* emit_nest.c */
 LLVMValueRef emit_join(Em *em, const Kernel *k, const char *name);

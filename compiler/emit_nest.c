@@ -2,27 +2,36 @@
    Outer loops, then pass after pass of inner loops. Each instruction stands at the depth of the innermost loop that it
    depends on. One loop is the vector loop (the last inner one, if sums run along it, else the last outer one): its body is
    written for a whole vector, and once more for the rest of constant length.
-   Sums along the vector loop have 16 lanes (index mod 16) that are joined by halves; other sums add in order, lane by lane. */
+   Where sums run along inner loops, several places of the last outer loop (its rows, or whole vectors of it) are in flight
+   at once: what does not depend on that loop is loaded once for all of them, their sums are independent chains, and the lanes
+   of several sums are joined together.
+   Order of additions, which depends on shapes only: sums along the vector loop have 16 lanes (index mod 16) that are joined by
+   halves; other sums, and what is added up in memory over outer loops, add in order of the loops, lane by lane. A product
+   that is only added to a sum is one multiply-add with it. How many rows are in flight changes none of this, so it may
+   depend on the target. */
 #include "emit_kernel.h"
 #include "../runtime/nlrt.h"
 #include <assert.h>
 #include <string.h>
 
 typedef LLVMValueRef V;
-enum { SUM_LANES = 16 };
+enum { SUM_LANES = 16, MAX_ROWS = 4, MAX_BODY = 600 };
 
 typedef struct Nx {
     Em *em;
     const Nest *n;
     V *ptr, tid, nthreads;
     V idx[MAXDIM];
-    V *val, *acc;                /* per instruction */
+    V (*val)[MAX_ROWS], (*acc)[MAX_ROWS];        /* per instruction, and per row where `varies` */
     int *depth; bool *vec;
+    bool *varies;                /* with the row, that is with the last outer loop */
     bool *fused;                 /* a product that only a sum takes: the two are one multiply-add */
+    int rows, row;               /* in flight; the one that code is being made for */
+    int64_t apart;               /* from one row to the next, in steps of the last outer loop */
     int loops, vecloop, lanes;   /* vecloop: -1 if there is none */
     int valid;                   /* lanes in use */
     V lo, hi, slot;              /* slots: the part of the first inner loop */
-    int pass;
+    int pass, filling;
 } Nx;
 
 /* ---- what depends on what */
@@ -31,20 +40,23 @@ static void find_depths(Nx *x)
 {
     for (int i = 0; i < x->n->nins; i++) {
         const Ins *s = &x->n->ins[i];
-        int d = 0;
-        bool vec = false;
+        int d = 0, last = x->n->no - 1;
+        bool vec = false, varies = false;
         for (int l = 0; s->stride && l < x->loops; l++)
             if (s->stride[l]) {
                 d = l + 1;
                 vec |= l == x->vecloop;
+                varies |= l == last;
             }
         for (int k = 0; k < s->npad; k++) {
             d = s->pad[k].loop + 1 > d ? s->pad[k].loop + 1 : d;
             vec |= s->pad[k].loop == x->vecloop;
+            varies |= s->pad[k].loop == last;
         }
         for (int k = 0; k < s->nin && s->op != I_STORE && s->op != I_ACCUM; k++) {
             d = x->depth[s->in[k]] > d ? x->depth[s->in[k]] : d;
             vec |= x->vec[s->in[k]];
+            varies |= x->varies[s->in[k]];
         }
         if (op_reduces(s->op)) {
             d = x->n->no;
@@ -52,6 +64,7 @@ static void find_depths(Nx *x)
         }
         x->depth[i] = d;
         x->vec[i] = vec;
+        x->varies[i] = varies;
     }
 }
 
@@ -83,9 +96,30 @@ static void choose_lanes(Nx *x)
 
 /* ---- instructions */
 
+static V *slot_of(Nx *x, V (*of)[MAX_ROWS], int i)
+{
+    return &of[i][x->varies[i] ? x->row : 0];
+}
+
+static V value(Nx *x, int i) { return *slot_of(x, x->val, i); }
+
+static void set_value(Nx *x, int i, V v) { *slot_of(x, x->val, i) = v; }
+
+/* The rows that instruction i is made for. */
+static int rows_of(const Nx *x, int i) { return x->varies[i] ? x->rows : 1; }
+
+/* Where loop l stands in this row, if it moves by `stride`. */
+static V place_of(Nx *x, int l, int64_t stride, V at)
+{
+    at = em_index(x->em, x->idx[l], stride, at);
+    if (l != x->n->no - 1 || !x->row || !stride)
+        return at;
+    return LLVMBuildAdd(x->em->b, at, em_int(x->em, x->row * x->apart * stride), "");
+}
+
 static V splat_to(Nx *x, int i, bool vec)
 {
-    V v = x->val[i];
+    V v = value(x, i);
     return vec && x->lanes > 1 && em_width(v) == 1 ? em_splat(x->em, v, x->lanes) : v;
 }
 
@@ -96,52 +130,89 @@ static V place(Nx *x, int i)
     V at = NULL;
     for (int l = 0; l < x->loops; l++)
         if (s->stride[l])
-            at = em_index(x->em, x->idx[l], s->stride[l], at);
+            at = place_of(x, l, s->stride[l], at);
     return at ? at : em_int(x->em, 0);
 }
 
-static V load(Nx *x, int i)
+static V load_at(Nx *x, int i, V at)
 {
     const Ins *s = &x->n->ins[i];
-    V at = place(x, i);
     if (!x->vec[i])
         return em_load(x->em, (Dt)s->dt, 1, x->ptr[s->operand], at);
     return em_load_strided(x->em, (Dt)s->dt, x->lanes, x->valid, x->ptr[s->operand], at, s->stride[x->vecloop]);
 }
 
-static void store(Nx *x, int i)
+static void store_at(Nx *x, int i, V at, V v)
 {
     const Ins *s = &x->n->ins[i];
-    bool vec = x->vec[i];
-    V at = place(x, i), v = splat_to(x, s->in[0], vec);
-    if (x->slot)
-        at = x->slot;
-    if (!vec)
+    if (!x->vec[i])
         em_store(x->em, (Dt)s->dt, v, x->ptr[s->operand], at);
     else
         em_store_strided(x->em, (Dt)s->dt, v, x->valid, x->ptr[s->operand], at, s->stride[x->vecloop]);
 }
 
-/* Adds to what lies there; in the first turn of the loops that are summed, to nothing. */
-static void accumulate(Nx *x, int i)
+static V load(Nx *x, int i)
 {
-    const Ins *s = &x->n->ins[i];
+    return load_at(x, i, place(x, i));
+}
+
+static void store(Nx *x, int i)
+{
+    for (x->row = 0; x->row < rows_of(x, i); x->row++)
+        store_at(x, i, x->slot ? x->slot : place(x, i), splat_to(x, x->n->ins[i].in[0], x->vec[i]));
+    x->row = 0;
+}
+
+/* The outermost of the loops that instruction i adds over, if no other loop runs inside of it but the passes'; else -1. */
+static int added_from(const Nx *x, const Ins *s)
+{
+    int l = x->n->no;
+    while (l > 0 && (!s->stride[l - 1] || x->n->dim[l - 1] == 1))
+        l--;
+    for (int k = 0; k < l; k++)
+        if (!s->stride[k] && x->n->dim[k] > 1)
+            return -1;
+    return l;
+}
+
+/* What is added to in the first turn of the loops that are summed: nothing. */
+static V unless_first(Nx *x, const Ins *s, V old)
+{
     Em *em = x->em;
-    V first = NULL, at = place(x, i), v = splat_to(x, s->in[0], x->vec[i]), start = emit_reduce_start(em, (int)s->inum, (Dt)s->dt, em_width(v));
-    int64_t step = x->vec[i] ? s->stride[x->vecloop] : 0;
+    V first = NULL, start = emit_reduce_start(em, (int)s->inum, (Dt)s->dt, em_width(old));
     for (int l = 0; l < x->n->no; l++)
         if (!s->stride[l] && x->n->dim[l] > 1) {
             V c = LLVMBuildICmp(em->b, LLVMIntEQ, x->idx[l], em_int(em, 0), "");
             first = first ? LLVMBuildAnd(em->b, first, c, "") : c;
         }
-    V old = x->vec[i] ? em_load_strided(em, (Dt)s->dt, x->lanes, x->valid, x->ptr[s->operand], at, step)
-                      : em_load(em, (Dt)s->dt, 1, x->ptr[s->operand], at);
-    old = LLVMBuildSelect(em->b, first, start, old, "");
-    v = emit_reduce2(em, (int)s->inum, (Dt)s->dt, old, v);
-    if (x->vec[i])
-        em_store_strided(em, (Dt)s->dt, v, x->valid, x->ptr[s->operand], at, step);
-    else
-        em_store(em, (Dt)s->dt, v, x->ptr[s->operand], at);
+    return first ? LLVMBuildSelect(em->b, first, start, old, "") : start;
+}
+
+/* One more summand, which may be a product that only this sum takes. */
+static V joined(Nx *x, int op, Dt dt, V so_far, int i, bool vec)
+{
+    if (!x->fused[i])
+        return emit_reduce2(x->em, op, dt, so_far, splat_to(x, i, vec));
+    const Ins *product = &x->n->ins[i];
+    return em_fma(x->em, splat_to(x, product->in[0], vec), splat_to(x, product->in[1], vec), so_far);
+}
+
+/* Adds to what lies there: once for every row, or all rows to one place. */
+static void accumulate(Nx *x, int i)
+{
+    const Ins *s = &x->n->ins[i];
+    for (int r = 0; r < rows_of(x, i); r++) {
+        x->row = r;
+        V at = place(x, i), sum = load_at(x, i, at);
+        if (added_from(x, s) < 0)
+            sum = unless_first(x, s, sum);
+        for (int k = 0; k < (x->varies[i] ? 1 : x->rows); k++) {
+            x->row = x->varies[i] ? r : k;
+            sum = joined(x, (int)s->inum, (Dt)s->dt, sum, s->in[0], x->vec[i]);
+        }
+        store_at(x, i, at, sum);
+    }
+    x->row = 0;
 }
 
 /* The numbers 0, step, 2 step, .. in the lanes. */
@@ -160,7 +231,7 @@ static V iota(Nx *x, int i)
     V at = em_int(em, s->inum);
     for (int l = 0; l < x->loops; l++)
         if (s->stride[l])
-            at = em_index(em, x->idx[l], s->stride[l], at);
+            at = place_of(x, l, s->stride[l], at);
     Dt whole = s->dt == F64 || s->dt == I64 ? I64 : I32;
     if (whole == I32)
         at = LLVMBuildTrunc(em->b, at, em->i32, "");
@@ -247,7 +318,7 @@ static V gather(Nx *x, int i)
     const Ins *s = &x->n->ins[i];
     Em *em = x->em;
     Dt dt = (Dt)s->dt;
-    V at = place(x, i), index = checked_index(x, s, x->val[s->in[0]], (Dt)x->n->ins[s->in[0]].dt);
+    V at = place(x, i), index = checked_index(x, s, value(x, s->in[0]), (Dt)x->n->ins[s->in[0]].dt);
     if (em_width(index) == 1) {
         V from = em_index(em, index, s->inum, at);
         if (!x->vec[i])
@@ -295,14 +366,14 @@ static V pad(Nx *x, int i)
         if (s->pad[k].loop == x->vecloop && x->lanes > 1)
             lane_axis = &s->pad[k];
         else
-            at = em_index(em, pad_element(em, &s->pad[k], x->idx[s->pad[k].loop], &inside), s->pad[k].stride, at);
+            at = em_index(em, pad_element(em, &s->pad[k], place_of(x, s->pad[k].loop, 1, NULL), &inside), s->pad[k].stride, at);
     if (!lane_axis) {
         V zero = LLVMConstNull(em_type(em, dt, x->vec[i] ? x->lanes : 1));
         V v = !x->vec[i] ? em_load(em, dt, 1, x->ptr[s->operand], at)
                          : em_load_strided(em, dt, x->lanes, x->valid, x->ptr[s->operand], at, s->stride[x->vecloop]);
         return inside ? LLVMBuildSelect(em->b, inside, v, zero, "") : v;
     }
-    V lanes = LLVMBuildAdd(em->b, em_splat(em, x->idx[x->vecloop], x->lanes), lane_numbers(x, I64, 1), ""), ok = NULL;
+    V lanes = LLVMBuildAdd(em->b, em_splat(em, place_of(x, x->vecloop, 1, NULL), x->lanes), lane_numbers(x, I64, 1), ""), ok = NULL;
     V q = pad_element(em, lane_axis, lanes, &ok), out = LLVMConstNull(em_type(em, dt, x->lanes)), zero = out;
     for (int k = 0; k < x->valid; k++) {
         V v = em_load(em, dt, 1, x->ptr[s->operand], em_index(em, em_lane(em, q, k), lane_axis->stride, at));
@@ -313,18 +384,17 @@ static V pad(Nx *x, int i)
     return LLVMBuildSelect(em->b, ok, out, zero, "");
 }
 
-static void compute(Nx *x, int i)
+static V compute(Nx *x, int i)
 {
     const Ins *s = &x->n->ins[i];
     V in[5];
     switch (s->op) {
-    case I_LOAD: x->val[i] = load(x, i); return;
-    case OP_IOTA: x->val[i] = iota(x, i); return;
-    case OP_GATHER: x->val[i] = gather(x, i); return;
-    case OP_PAD: x->val[i] = pad(x, i); return;
+    case I_LOAD: return load(x, i);
+    case OP_IOTA: return iota(x, i);
+    case OP_GATHER: return gather(x, i);
+    case OP_PAD: return pad(x, i);
     case OP_CONST:
-        x->val[i] = dt_float((Dt)s->dt) ? em_num(x->em, (Dt)s->dt, 1, s->num) : em_inum(x->em, (Dt)s->dt, 1, s->inum);
-        return;
+        return dt_float((Dt)s->dt) ? em_num(x->em, (Dt)s->dt, 1, s->num) : em_inum(x->em, (Dt)s->dt, 1, s->inum);
     default:
         for (int k = 0; k < s->nin; k++)
             in[k] = splat_to(x, s->in[k], x->vec[i]);
@@ -332,7 +402,7 @@ static void compute(Nx *x, int i)
             in[4] = em_load(x->em, I64, 1, x->ptr[s->operand], NULL);
             in[4] = x->vec[i] ? em_splat(x->em, in[4], x->lanes) : in[4];
         }
-        x->val[i] = emit_elem(x->em, s, (Dt)x->n->ins[s->in[0]].dt, in);
+        return emit_elem(x->em, s, (Dt)x->n->ins[s->in[0]].dt, in);
     }
 }
 
@@ -350,7 +420,8 @@ static void find_fused(Nx *x)
             uses[n->ins[i].in[k]]++;
     for (int i = 0; i < n->nins; i++) {
         const Ins *s = &n->ins[i];
-        if (s->op == OP_SUM && dt_float((Dt)s->dt) && uses[s->in[0]] == 1 && n->ins[s->in[0]].op == OP_MUL && n->ins[s->in[0]].full)
+        bool sums = s->op == OP_SUM || (s->op == I_ACCUM && s->inum == OP_SUM);
+        if (sums && dt_float((Dt)s->dt) && uses[s->in[0]] == 1 && n->ins[s->in[0]].op == OP_MUL && n->ins[s->in[0]].full)
             x->fused[s->in[0]] = true;
     }
 }
@@ -424,7 +495,9 @@ static void compute_at(Nx *x, int depth, int pass)
 {
     for (int i = 0; i < x->n->nins; i++)
         if (computes(x, i) && x->depth[i] == depth && (pass < 0 || x->n->ins[i].pass == pass))
-            compute(x, i);
+            for (x->row = 0; x->row < rows_of(x, i); x->row++)
+                set_value(x, i, compute(x, i));
+    x->row = 0;
 }
 
 /* Where the last vector is short: `v` in the lanes that count, `other` in the rest. */
@@ -441,16 +514,13 @@ static V in_use(Nx *x, V v, V other)
 static void add_up(Nx *x, int i)
 {
     const Ins *s = &x->n->ins[i];
-    Em *em = x->em;
     bool lanes = x->n->vec_inner || x->vec[i];
-    V so_far = em_get(em, x->acc[i]), next;
-    if (x->fused[s->in[0]]) {
-        const Ins *product = &x->n->ins[s->in[0]];
-        next = em_fma(em, splat_to(x, product->in[0], lanes), splat_to(x, product->in[1], lanes), so_far);
-    } else {
-        next = emit_reduce2(em, s->op, (Dt)s->dt, so_far, splat_to(x, s->in[0], lanes));
+    for (x->row = 0; x->row < rows_of(x, i); x->row++) {
+        V acc = *slot_of(x, x->acc, i), so_far = em_get(x->em, acc);
+        V next = joined(x, s->op, (Dt)s->dt, so_far, s->in[0], lanes);
+        em_set(x->em, acc, in_use(x, next, so_far));
     }
-    em_set(em, x->acc[i], in_use(x, next, so_far));
+    x->row = 0;
 }
 
 static void inner(Nx *x, int depth)
@@ -477,14 +547,18 @@ static void inner(Nx *x, int depth)
         }
 }
 
+static bool sum_of_pass(const Nx *x, int i)
+{
+    return op_reduces(x->n->ins[i].op) && x->n->ins[i].pass == x->pass;
+}
+
 static void start_sums(Nx *x)
 {
     for (int i = 0; i < x->n->nins; i++) {
         const Ins *s = &x->n->ins[i];
-        if (!op_reduces(s->op) || s->pass != x->pass)
-            continue;
         int lanes = x->n->vec_inner || x->vec[i] ? x->lanes : 1;
-        x->acc[i] = em_var(x->em, em_type(x->em, (Dt)s->dt, lanes), emit_reduce_start(x->em, s->op, (Dt)s->dt, lanes));
+        for (int r = 0; sum_of_pass(x, i) && r < rows_of(x, i); r++)
+            x->acc[i][r] = em_var(x->em, em_type(x->em, (Dt)s->dt, lanes), emit_reduce_start(x->em, s->op, (Dt)s->dt, lanes));
     }
 }
 
@@ -492,10 +566,11 @@ static void end_sums(Nx *x)
 {
     for (int i = 0; i < x->n->nins; i++) {
         const Ins *s = &x->n->ins[i];
-        if (!op_reduces(s->op) || s->pass != x->pass)
-            continue;
-        V v = em_get(x->em, x->acc[i]);
-        x->val[i] = x->n->vec_inner ? emit_reduce_lanes(x->em, s->op, (Dt)s->dt, v) : v;
+        int rows = sum_of_pass(x, i) ? rows_of(x, i) : 0;
+        for (int r = 0; r < rows; r++)
+            x->val[i][r] = em_get(x->em, x->acc[i][r]);
+        if (rows && x->n->vec_inner)
+            emit_reduce_rows(x->em, s->op, (Dt)s->dt, rows, x->val[i]);
     }
 }
 
@@ -515,15 +590,119 @@ static void passes(Nx *x)
             store(x, i);
 }
 
+/* ---- rows */
+
+static void outer(Nx *x, int depth);
+
+/* Registers and instructions that one more row takes decide how many are in flight. */
+static int choose_rows(const Nx *x)
+{
+    const Nest *n = x->n;
+    int work = 0, most = 0;
+    if (!n->ni || !n->no || n->slots > 1)
+        return 1;
+    int64_t len = n->dim[n->no - 1] / (x->vecloop == n->no - 1 ? x->lanes : 1);
+    for (int p = 0; p < n->npass; p++) {
+        int sums = 0;
+        for (int i = 0; i < n->nins; i++)
+            sums += op_reduces(n->ins[i].op) && n->ins[i].pass == p && x->varies[i];
+        most = sums > most ? sums : most;
+    }
+    for (int i = 0; i < n->nins; i++) {
+        const Ins *s = &n->ins[i];
+        if (s->op == I_STORE && s->full && !x->varies[i])          /* a row kept in scratch: there is one */
+            return 1;
+        work += x->varies[i] ? 1 : 0;
+    }
+    int registers = SUM_LANES * 4 / x->em->t->vbytes * (most + 2), rows = MAX_ROWS;
+    while (rows > 1 && (rows > len || rows * work > MAX_BODY || rows * registers > x->em->t->vregs))
+        rows /= 2;
+    return rows;
+}
+
+/* Indices [lo, hi) of the last outer loop, `rows` units at a time; gives the first that is left. */
+static V run_rows(Nx *x, int rows, int64_t unit, V lo, V hi)
+{
+    Em *em = x->em;
+    int loop = x->n->no - 1;
+    int64_t step = rows * unit;
+    V whole = LLVMBuildAnd(em->b, LLVMBuildSub(em->b, hi, lo, ""), em_int(em, -step), ""), end = LLVMBuildAdd(em->b, lo, whole, "");
+    bool known = LLVMIsAConstantInt(whole);
+    if (known && !LLVMConstIntGetSExtValue(whole))
+        return end;
+    x->rows = rows;
+    x->apart = unit;
+    if (known && LLVMConstIntGetSExtValue(whole) == step) {
+        x->idx[loop] = lo;
+        passes(x);
+    } else {
+        EmLoop l = em_loop(em, lo, end, step, known);
+        x->idx[loop] = l.i;
+        passes(x);
+        em_loop_end(em, &l);
+    }
+    x->rows = 1;
+    return end;
+}
+
+/* The last outer loop: several rows at a time, then the rest one at a time. */
+static void run_last(Nx *x, V lo, V hi)
+{
+    Em *em = x->em;
+    const Nest *n = x->n;
+    int loop = n->no - 1, rows = choose_rows(x);
+    assert(loop >= 0);
+    bool vectors = loop == x->vecloop && x->lanes > 1;
+    int64_t unit = vectors ? x->lanes : 1, whole = n->dim[loop] / unit * unit;
+    if (rows == 1) {
+        run(x, loop, lo, hi, outer, loop + 1);
+        return;
+    }
+    V from = lo ? lo : em_int(em, 0), end = em_int(em, whole);
+    if (hi)
+        end = whole == n->dim[loop] ? hi : LLVMBuildSelect(em->b, LLVMBuildICmp(em->b, LLVMIntSLT, hi, end, ""), hi, end, "");
+    from = run_rows(x, rows, unit, from, end);
+    run(x, loop, from, hi, outer, loop + 1);
+}
+
+static void nothing_yet(Nx *x, int depth)
+{
+    if (depth < x->loops) {
+        run(x, depth, NULL, NULL, nothing_yet, depth + 1);
+        return;
+    }
+    for (int i = 0; i < x->n->nins; i++) {
+        const Ins *s = &x->n->ins[i];
+        if (s->op == I_ACCUM && added_from(x, s) == x->filling)
+            store_at(x, i, place(x, i), emit_reduce_start(x->em, (int)s->inum, (Dt)s->dt, x->vec[i] ? x->lanes : 1));
+    }
+}
+
+/* Before the loops that something is added up over. */
+static void start_adding(Nx *x, int depth)
+{
+    for (int i = 0; i < x->n->nins; i++)
+        if (x->n->ins[i].op == I_ACCUM && added_from(x, &x->n->ins[i]) == depth) {
+            x->filling = depth;
+            nothing_yet(x, x->n->no);
+            return;
+        }
+}
+
 static void outer(Nx *x, int depth)
 {
+    start_adding(x, depth);
     if (depth == x->n->no) {
         passes(x);
         return;
     }
     compute_at(x, depth, -1);
     bool shared = depth == x->n->split;
-    run(x, depth, shared ? x->lo : NULL, shared ? x->hi : NULL, outer, depth + 1);
+    V lo = shared ? x->lo : NULL, hi = shared ? x->hi : NULL;
+    if (depth == x->n->no - 1)
+        run_last(x, lo, hi);
+    else
+        run(x, depth, lo, hi, outer, depth + 1);
 }
 
 /* ---- threads */
@@ -559,11 +738,13 @@ LLVMValueRef emit_nest(Em *em, const Nest *n, const char *name)
 {
     Nx x = { .em = em, .n = n, .loops = n->no + n->ni };
     x.ptr = NEWN(V, n->noperand + 1);
-    x.val = NEWN(V, n->nins + 1);
-    x.acc = NEWN(V, n->nins + 1);
+    x.val = arena_alloc(sizeof *x.val * (size_t)(n->nins + 1));
+    x.acc = arena_alloc(sizeof *x.acc * (size_t)(n->nins + 1));
     x.depth = NEWN(int, n->nins + 1);
     x.vec = NEWN(bool, n->nins + 1);
+    x.varies = NEWN(bool, n->nins + 1);
     x.fused = NEWN(bool, n->nins + 1);
+    x.rows = 1;
     V fn = em_kernel(em, name, n->noperand, x.ptr, &x.tid, &x.nthreads);
     choose_lanes(&x);
     x.valid = x.lanes;
