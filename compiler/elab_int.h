@@ -42,7 +42,8 @@ struct Var {
     const char *moved_by; Loc moved_at; bool moved;      /* by which minimize, in this entry */
     Node *first;                 /* its value when first read in this entry */
     bool learn;                  /* rule states: declared with `learn` */
-    Node *counted;               /* the count after this item, in this entry */
+    Node *counted; uint16_t counted_axes;      /* the count after this item, in this entry */
+    Loc clock_at; Ast *when; bool when_sum; Value due;       /* every when c [sum]: whether this item ticks, once that is known */
     bool ever_moved, ever_read, fixed;
     int lead;                    /* rule states: leading axes over which the rule is mapped */
     /* states of inner levels: carries of the level's loop */
@@ -106,7 +107,7 @@ struct Lvl {
 };
 
 /* The tensors that one minimize moves, for total(). */
-typedef struct Moved { int n; Var **var; Value *w, *g; Node **due; } Moved;
+typedef struct Moved { int n; Var **var; Value *w, *g, *due; } Moved;      /* due: V_NONE where the state moves at every item */
 
 typedef enum { M_SCHED, M_INIT, M_STEP, M_STREAM, M_FINISH } Mode;
 
@@ -199,11 +200,11 @@ void  var_set(Var *v, Value x, Loc at);
 Var  *var_of(State *st);
 Var  *var_find(Elabmodel *em, const char *path);
 Value init_value(Elabmodel *em, const char *path, Scope *s, Ast *stmt, Loc at, int *rank, int32_t *dim, Dt *dt);
-Clauses *clock_clauses(Var *v, Scope **s);
 int   live_vars(Var ***out);                            /* the model's states and those of open levels */
-int64_t var_every(Var *v, bool *mean, Loc *at);
 Value var_rule(Var *v, Loc at);
 Var  *var_count(Var *v);
+Scope *level_scope(Var *v, Scope *s);
+Scope *live(Inst *i, Scope *s);
 
 /* elab_level.c: levels inside models, blocks, rules and streams */
 uint32_t node_frames(Node *x);
@@ -222,7 +223,28 @@ bool  level_before(Scope *s, Inst *i, const char *level, const char *name, Loc a
 Value call_join(Scope *s, Ast *e);
 Value call_past(Scope *s, Ast *e);
 
-/* elab_learn.c: minimize, rules, clocks */
+/* elab_clock.c: when states move */
+typedef struct { int n; Var **var; Node **before; } Snap;
+void  add_node(Nodes *v, Node *x);
+void  add_value(Nodes *v, Value x);
+void  add_scope(Nodes *v, Scope *s);
+Snap  snap_begin(void);                                 /* what moves from here .. */
+void  snap_end(Snap snap, Value due, Nodes *cut);       /* .. moves only if due; cut: values that are there anyway */
+Value is_due(Value count, int64_t n);                   /* n divides count */
+uint16_t lanes(const Var *v);
+void  raise_lead(Value *v, int n);
+Value raised(Var *v, Node *n);                          /* n, stored like v, as its rule sees it */
+Clauses *clock_clauses(Var *v, Scope **s);
+void  var_clock(Var *v);                                /* reads its clauses */
+Value clock_due(Var *v);                                /* every when c: c at this item */
+Value condition(Scope *s, Ast *e);                      /* one truth value; V_ERR after a message */
+Node *tick_count(Var *v);                               /* i64: the updates of a state under `every when`, with the next one */
+void  tick_counted(Var *v, Node *count, Loc at);
+void  tick_assigned(Var *v, Value due, Loc at);         /* the same for `<-` */
+Var  *gradient_sum(Var *v, Node *g, Loc at);
+Node *when_due(Var *v, Value due, Node *old);           /* v's value, or the old one where it is not due */
+
+/* elab_learn.c: minimize, rules */
 void  stmt_minimize(Scope *s, Ast *st);
 void  flush_states(Lvl *l, Node *last);                 /* when its context ends: last is true at the last item */
 void  stmt_move(Scope *s, Ast *st);

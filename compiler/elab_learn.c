@@ -1,83 +1,9 @@
 /* elab_learn.c: how states move. `minimize` takes the gradient at once (vjp) and hands it to each state's rule; a rule is a level body with
-   one item, inlined for each tensor; a clock `every n` adds gradients up and moves under a condition; `<-` moves a `state`.
+   one item, inlined for each tensor, and moves under its state's clock (elab_clock.c); `<-` moves a `state`.
    All states that one minimize moves change at once: gradients and rule arguments are taken before any of them moves. */
 #include <string.h>
 #include "elab_int.h"
 #include "explain.h"
-
-/* ---- conditions: what a stretch of elaboration changes, made conditional */
-
-typedef struct { int n; Var **var; Node **before; } Snap;
-
-static Snap snap_begin(void)
-{
-    Snap s;
-    s.n = live_vars(&s.var);
-    s.before = NEWN(Node *, s.n + 1);
-    for (int i = 0; i < s.n; i++) s.before[i] = s.var[i]->in ? s.var[i]->cur.node : NULL;
-    return s;
-}
-
-static void add_node(Nodes *v, Node *x)
-{
-    if (!x || x->op == OP_CONST) return;
-    for (int i = 0; i < v->n; i++) if (v->at[i] == x) return;
-    PUSH(*v, x);
-}
-
-static void add_value(Nodes *v, Value x)
-{
-    if (x.kind == V_TENSOR) add_node(v, x.node);
-    if (x.kind == V_LIST) for (int i = 0; i < x.n; i++) add_value(v, x.elem[i]);
-    if (x.kind == V_DEF) for (int i = 0; i < x.clo->n; i++) add_value(v, x.clo->arg[i]);
-}
-
-static void add_scope(Nodes *v, Scope *s)
-{
-    for (; s && !s->is_file; s = s->parent)
-        for (Binding *b = s->first; b; b = b->next) if (!b->var) add_value(v, b->v);
-}
-
-/* Which cut nodes the results really reach, not looking below a cut node. */
-static void reach(Node *x, Nodes *cut, bool *hit, NodeSet *seen)
-{
-    for (int i = 0; i < cut->n; i++) if (cut->at[i] == x) { hit[i] = true; return; }
-    if (!nodeset_add(seen, x)) return;
-    for (int i = 0; i < x->nin; i++) reach(x->in[i], cut, hit, seen);
-}
-
-/* Everything that moved since `snap` moves only if due: one cond, whose other side is the old values. */
-static void snap_end(Snap snap, Node *due, Nodes *cut)
-{
-    VEC(Var *) moved = { 0 };
-    Nodes then = { 0 }, other = { 0 }, used = { 0 };
-    NodeSet seen = { 0 };
-    Var **all;
-    for (int i = 0, n = live_vars(&all); i < n; i++) {
-        Var *v = all[i];
-        if (!v->in) continue;
-        Node *old = v->first;
-        for (int k = 0; k < snap.n; k++) if (snap.var[k] == v && snap.before[k]) old = snap.before[k];
-        add_node(cut, old);
-        if (old == v->cur.node) continue;
-        PUSH(moved, v);
-        PUSH(then, v->cur.node);
-        PUSH(other, old);
-    }
-    if (!moved.n) return;
-    bool *hit = NEWN(bool, cut->n + 1);
-    for (int i = 0; i < moved.n; i++) { reach(then.at[i], cut, hit, &seen); reach(other.at[i], cut, hit, &seen); }
-    for (int i = 0; i < cut->n; i++) if (hit[i]) PUSH(used, cut->at[i]);
-    Node **cap;
-    Region *r0, *r1;
-    int ncap = region_close2(moved.n, then.at, other.at, used.n, used.at, &cap, &r0, &r1);
-    Node *c = n_cond(due, ncap, cap, r0, r1);
-    for (int i = 0; i < moved.n; i++) {
-        moved.at[i]->cur.node = n_mark(n_out(c, i), graph_uid());
-    }
-}
-
-static Node *is_due(Node *count, int64_t n) { return n_bin(OP_EQ, n_bin(OP_MOD, count, n_iconst(I64, n)), n_iconst(I64, 0)); }
 
 /* ---- rules */
 
@@ -91,8 +17,6 @@ static bool rule_inputs_supported(Ast *def)
     error_at(def->loc, "a rule takes the tensor that it moves and its gradient: rule %s(..) (W, g) { .. }", def->name);
     return false;
 }
-
-static void raise_lead(Value *v, int n) { for (int k = 0; k < n && v->kind == V_TENSOR; k++) *v = v_raise_axis(*v, axes.n - n + k); }
 
 /* Opens the rule's scopes: parameters, dimension names, W and g; pushes map axes for leading axes beyond the declared shape. */
 static bool rule_enter(Lvl *l, Closure *c, Var *w, int *extra, int *lead_before)
@@ -273,7 +197,7 @@ static Var *rule_state(Scope *s, Ast *st, Ast *name, Lvl *l)
 
 static bool rule_can_have(Ast *st, Lvl *l)
 {
-    if (st->cl && (st->cl->keep || st->cl->mode || st->cl->when || st->cl->in || st->cl->from)) {
+    if (st->cl && (st->cl->keep || st->cl->mode || st->cl->in || st->cl->from)) {
         error_at(st->loc, "a rule's state takes `every` and `with` only");
         return false;
     }
@@ -295,35 +219,34 @@ void rule_declare(Scope *s, Ast *st)
         if (!can) { scope_bind(s, st->names[i]->name, v_err(), st->names[i]->loc); continue; }
         Var *v = rule_state(s, st, st->names[i], l);
         if (!v) { scope_bind(s, st->names[i]->name, v_err(), st->names[i]->loc); continue; }
-        Loc at;
-        v->cl = st->cl; v->cl_scope = s; v->lvl = l; v->lead = l->lead; v->learn = st->kind == S_LEARN; v->moved = false; v->counted = NULL;
+        v->cl = st->cl; v->cl_scope = s; v->lvl = l; v->lead = l->lead; v->learn = st->kind == S_LEARN; v->moved = false; v->counted = NULL; v->due = (Value){ 0 };
         v->moves = l->w->moves;
-        v->st->every = var_every(v, &v->st->mean, &at);
+        var_clock(v);
         PUSH(l->own, v);
         scope_bind(s, st->names[i]->name, v_none(), st->names[i]->loc);
         for (Binding *b = s->first; b; b = b->next) if (b->name == st->names[i]->name) b->var = v;
     }
 }
 
-/* every n { .. } in a rule: runs at this tensor's updates n, 2n, ... */
+/* every n { .. } in a rule runs at this tensor's updates n, 2n, ..; every when c { .. } at those for which c holds. */
 void stmt_every(Scope *s, Ast *st)
 {
     Lvl *l = el.lvl;
     bool done = false;
-    int64_t n;
-    Value v = eval(s, st->a);
+    int64_t n = 0;
+    Value v = st->op == 'w' ? condition(s, st->a) : eval(s, st->a);
     if (v.kind == V_ERR) return;
-    if (!v_integer(v, &n) || n < 1) { error_at(st->a->loc, "a period is a whole number of at least 1, known when compiling, not %s", v_show(v)); return; }
+    if (st->op != 'w' && (!v_integer(v, &n) || n < 1)) { error_at(st->a->loc, "a period is a whole number of at least 1, known when compiling, not %s", v_show(v)); return; }
     Scope *in = scope_new(s, st->loc);
     if (n == 1) { exec(in, st->body, st->nbody, &done); return; }
-    explain_every(n);
+    explain_clock(n ? arena_printf("every %lld", (long long)n) : arena_printf("when %s", ast_text(st->a)));
     Nodes cut = { 0 };
     add_scope(&cut, s);
     add_value(&cut, l->t);
     Snap snap = snap_begin();
     exec(in, st->body, st->nbody, &done);
-    explain_every(0);
-    snap_end(snap, is_due(l->t.node, n), &cut);
+    explain_clock(NULL);
+    snap_end(snap, n ? is_due(l->t, n) : v, &cut);
 }
 
 /* total(e): the sum of e over all tensors that this minimize moves in this step. */
@@ -343,7 +266,7 @@ Value eval_total(Scope *s, Ast *call)
         if (e.kind != V_TENSOR) return v_err();
         v_shape(e, &rank, dim);
         if (rank || e.axes) { error_at(call->list[0]->loc, "total() adds up scalars, and this is %s; sum() makes one of it", v_show(e)); return v_err(); }
-        if (l->set->due[j]) e = v_tensor(n_select(l->set->due[j], e.node, n_zeros_like(e.node)), 0);
+        if (l->set->due[j].kind == V_TENSOR) e = v_select(l->set->due[j], e, v_real(0), call->loc);
         sum = v_binary('+', sum, e, call->loc);
     }
     return sum;
@@ -434,44 +357,18 @@ static void record_objective(Ast *st, Node *e, Vars *moved, Node **w, Node **g, 
     PUSH(el.v->objective, o);
 }
 
-static Node *next_count(Var *v)
+static Value next_count(Var *v)
 {
-    if (v->st->kind == ST_RULE) return v->counted = el.lvl->t.node;       /* a rule runs once an update */
-    if (v->inner) return v->counted = state_count(v);
+    if (v->st->kind == ST_RULE) {                         /* a rule runs once an update */
+        v->counted = el.lvl->t.node; v->counted_axes = el.lvl->t.axes;
+        return el.lvl->t;
+    }
+    v->counted_axes = 0;
+    if (v->inner) return v_tensor(v->counted = state_count(v), 0);
     Var *c = var_count(v);
     Node *n = n_bin(OP_ADD, var_value(c).node, n_iconst(I64, 1));
     var_set(c, v_tensor(n, 0), v->st->loc);
-    return v->counted = n;
-}
-
-static uint16_t lanes(const Var *v) { return v->frame ? v->axes : 0; }
-
-/* The sum of gradients of a state under `every n`, this item's included. */
-static Var *gradient_sum(Var *v, Node *g, Loc at)
-{
-    if (!v->gsum && v->inner) {
-        v->gsum = inner_new(v->lvl, arena_printf("%s.gsum", v->st->path), "gsum", ST_GSUM, v_real(0), v->st->dt,
-                            v->st->rank, v->st->dim, v->st->loc);
-        v->gsum->st->of = v->st;
-        v->gsum->keep = v->keep;
-        carry_open(v->frame, v->gsum);
-    }
-    if (!v->gsum) {
-        v->gsum = var_new(el.em, arena_printf("%s.gsum", v->st->path), "gsum", ST_GSUM, v->st->dt, v->st->rank, v->st->dim,
-                          n_splat(v->st->dt, 0, v->st->rank, v->st->dim), v->st->loc);
-        v->gsum->st->of = v->st;
-    }
-    v->gsum->moves = v->moves;
-    Node *old = var_value(v->gsum).node;
-    var_set(v->gsum, v_tensor(n_bin(OP_ADD, old, g), lanes(v)), at);
-    return v->gsum;
-}
-
-static Value raised(Var *v, Node *n)
-{
-    Value x = v_tensor(n, lanes(v));
-    raise_lead(&x, v->lead);
-    return x;
+    return v_tensor(v->counted = n, 0);
 }
 
 /* `g at E`: where the rule asks for the gradient, E of the state as it is now and the rule's arguments. NULL: at the state itself. */
@@ -567,17 +464,18 @@ static void move_due(Moved *set, Value *rule, Value *t, Loc at, bool explain)
     for (int i = 0; i < set->n; i++) {
         Var *v = set->var[i];
         if (explain) explain_unit(v, rule[i]);
-        if (!set->due[i]) { apply_rule(rule[i].clo, v, set->g[i], t[i], v->st->path, set, true); continue; }
+        if (set->due[i].kind != V_TENSOR) { apply_rule(rule[i].clo, v, set->g[i], t[i], v->st->path, set, true); continue; }
         Nodes cut = { 0 };
         add_value(&cut, rule[i]);
         add_value(&cut, set->g[i]);
         add_value(&cut, t[i]);
-        for (int j = 0; j < set->n; j++) { add_value(&cut, set->g[j]); add_value(&cut, set->w[j]); add_node(&cut, set->due[j]); }
+        for (int j = 0; j < set->n; j++) { add_value(&cut, set->g[j]); add_value(&cut, set->w[j]); add_value(&cut, set->due[j]); }
         Snap snap = snap_begin();
-        if (explain) explain_every(el.lvl->kind == L_RULE ? v->st->every : 0);
+        if (explain && el.lvl->kind == L_RULE) explain_clock(v->when ? clock_text(v->st) : arena_printf("every %lld", (long long)v->st->every));
         apply_rule(rule[i].clo, v, set->g[i], t[i], v->st->path, set, true);
-        if (explain) explain_every(0);
-        var_set(v->gsum, v_real(0), at);
+        if (explain) explain_clock(NULL);
+        if (v->gsum) var_set(v->gsum, v_real(0), at);
+        if (v->when) tick_counted(v, t[i].node, at);
         snap_end(snap, set->due[i], &cut);
     }
 }
@@ -587,7 +485,7 @@ void flush_states(Lvl *l, Node *last)
 {
     for (int k = 0; k < l->flush.n; k++) {
         Flush *f = l->flush.at[k];
-        Moved set = { f->n, f->var, NEWN(Value, f->n + 1), NEWN(Value, f->n + 1), NEWN(Node *, f->n + 1) };
+        Moved set = { f->n, f->var, NEWN(Value, f->n + 1), NEWN(Value, f->n + 1), NEWN(Value, f->n + 1) };
         Value *t = NEWN(Value, f->n + 1);
         for (int i = 0; i < f->n; i++) {
             Var *v = f->var[i];
@@ -596,7 +494,7 @@ void flush_states(Lvl *l, Node *last)
             if (v->st->mean) sum = n_bin(OP_DIV, sum, n_expand(n_const((Dt)sum->dt, (double)(total % every)), sum->rank, sum->dim));
             set.w[i] = var_value(v);
             set.g[i] = raised(v, sum);
-            set.due[i] = last;
+            set.due[i] = v_tensor(last, 0);
             t[i] = v_tensor(n_iconst(I64, total / every + 1), 0);
             t[i].weak = true;
         }
@@ -613,46 +511,67 @@ static bool differs_by_item(Lvl *l, Value v)
     return false;
 }
 
-/* Under `every n` one update serves n items: its rule's arguments are those of all of them. */
-static void arguments_last(Var *v, Value rule)
+/* Under `every n`, or `sum`, one update serves several items: its rule's arguments are those of all of them. */
+static bool arguments_last(Var *v, Value rule)
 {
-    if (v->st->every < 2 || el.lvl->kind != L_LEVEL || !differs_by_item(el.lvl, rule)) return;
-    error_at(rule.loc, "an argument of this rule differs from item to item, and '%s' moves every %lld items; put the weight into the objective: minimize c * E",
-             v->st->path, (long long)v->st->every);
+    if ((v->st->every < 2 && !v->when_sum) || el.lvl->kind != L_LEVEL || !differs_by_item(el.lvl, rule)) return true;
+    error_at(rule.loc, "an argument of this rule differs from item to item, and '%s' moves %s; put the weight into the objective: minimize c * E",
+             v->st->path, v->when_sum ? "by a sum over items" : arena_printf("every %lld items", (long long)v->st->every));
+    return false;
+}
+
+/* What the rule gets of gradient g: itself, or under a clock the sum or mean over the items since the last update. */
+static Node *clocked_gradient(Var *v, Node *g, Loc at)
+{
+    int64_t every = v->st->every;
+    if (every == 1 || (v->when && !v->when_sum)) return g;
+    Node *sum = gradient_sum(v, g, at)->cur.node;
+    explain_sum(sum, v->when ? "sum since the last tick of" : explain_period("sum", every), g, v->st);
+    if (!v->st->mean) return sum;
+    Node *mean = n_bin(OP_DIV, sum, n_const((Dt)sum->dt, (double)every));
+    explain_sum(mean, explain_period("mean", every), g, v->st);
+    return mean;
+}
+
+/* The number of the update that this item may make, and whether it makes it. */
+static Value update_number(Var *v, Value *due)
+{
+    int64_t every = v->st->every;
+    Value t;
+    *due = v_none();
+    if (v->when) {
+        *due = clock_due(v);
+        t = due->kind == V_ERR ? v_err() : raised(v, tick_count(v));
+    } else {
+        Value count = next_count(v);
+        if (every > 1) *due = is_due(count, every);
+        t = v_tensor(every == 1 ? count.node : n_bin(OP_IDIV, count.node, n_iconst(I64, every)), count.axes);
+    }
+    t.weak = true;
+    return t;
 }
 
 /* Hands its gradient to each state's rule, under its clock. */
 static void move_states(Ast *st, Vars *moved, Node **w, Node **g)
 {
     int n = moved->n;
-    Moved set = { n, moved->var, NEWN(Value, n + 1), NEWN(Value, n + 1), NEWN(Node *, n + 1) };
+    Moved set = { n, moved->var, NEWN(Value, n + 1), NEWN(Value, n + 1), NEWN(Value, n + 1) };
     Value *rule = NEWN(Value, n + 1), *t = NEWN(Value, n + 1);
-    bool ruled = true;
-    for (int i = 0; i < n; i++) ruled &= (rule[i] = var_rule(moved->var[i], st->loc)).kind != V_ERR;
-    if (!ruled) return;
-    for (int i = 0; i < n; i++) {
+    bool fine = true;
+    for (int i = 0; i < n; i++) fine &= (rule[i] = var_rule(moved->var[i], st->loc)).kind != V_ERR;
+    for (int i = 0; i < n && fine; i++) {
         Var *v = moved->var[i];
-        int64_t every = v->st->every;
-        Node *count = next_count(v);
-        arguments_last(v, rule[i]);
+        t[i] = update_number(v, &set.due[i]);
+        fine = t[i].kind != V_ERR && arguments_last(v, rule[i]);
+        if (!fine) break;
         anchored(v, w[i], &g[i], &rule[i]);
         explain_gradient(g[i], v->st, false);
-        set.w[i] = var_value(v);
-        t[i] = v_tensor(every == 1 ? count : n_bin(OP_IDIV, count, n_iconst(I64, every)), 0);
-        t[i].weak = true;
         explain_always(t[i], "t");
-        if (every > 1) {
-            Node *sum = gradient_sum(v, g[i], st->loc)->cur.node;
-            explain_sum(sum, explain_period("sum", every), g[i], v->st);
-            if (v->st->mean) {
-                Node *one = g[i];
-                g[i] = n_bin(OP_DIV, sum, n_const((Dt)sum->dt, (double)every));
-                explain_sum(g[i], explain_period("mean", every), one, v->st);
-            } else g[i] = sum;
-            set.due[i] = is_due(count, every);
-        }
+        set.w[i] = var_value(v);
+        g[i] = clocked_gradient(v, g[i], st->loc);
         set.g[i] = raised(v, g[i]);
     }
+    if (!fine) return;
     move_due(&set, rule, t, st->loc, true);
     flush_later(st, moved, rule);
 }
@@ -812,13 +731,13 @@ void stmt_move(Scope *s, Ast *st)
         explain_line(v, old);
         return;
     }
-    if (!v->counted && (v->st->every > 1 || v->st->kind == ST_STATE)) next_count(v);
+    Value due = v->when ? clock_due(v) : v_none();
+    if (v->when && due.kind == V_ERR) return;
+    if (v->when) tick_assigned(v, due, st->loc);
+    else if (!v->counted && (v->st->every > 1 || v->st->kind == ST_STATE)) next_count(v);
+    if (v->st->every > 1) due = is_due(v_tensor(v->counted, v->counted_axes), v->st->every);
     var_set(v, x, st->a->loc);
     if (el.lvl->kind == L_RULE) explain_line(v, old);
     else explain_assign(v, st);
-    if (v->st->every > 1 && v->cur.node != old) {
-        Node *due = is_due(v->counted, v->st->every), *pick;
-        pick = n_select(n_expand(due, old->rank, old->dim), v->cur.node, old);
-        v->cur.node = n_mark(pick, graph_uid());
-    }
+    if (due.kind == V_TENSOR && v->cur.node != old) v->cur.node = n_mark(when_due(v, due, old), graph_uid());
 }

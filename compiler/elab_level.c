@@ -186,7 +186,7 @@ void carry_open(Frame *f, Var *v)
     }
     v->cur = v_tensor(v->first = n_mark(x, graph_uid()), v->axes);
     v->cur.state = v->st;
-    v->moved = false; v->counted = NULL;
+    v->moved = false; v->counted = NULL; v->due = (Value){ 0 };
 }
 
 /* ---- keep: states that go on in a carry of the enclosing loop, their home, and are born there at its first item */
@@ -327,7 +327,7 @@ static void period_seen(Var *v, Lvl *l, int64_t n, bool frozen, Loc at)
     Period *p = NULL;
     for (int i = 0; i < periods.n && !p; i++)
         if (periods.at[i].n == n && periods.at[i].frozen == frozen && !memcmp(&periods.at[i].at, &at, sizeof at)) p = &periods.at[i];
-    if (n == 1 || v->keep) return;                        /* what is kept goes on in the next context */
+    if (n <= 1 || v->keep) return;                        /* what is kept goes on in the next context */
     if (!p) {
         Period first = { at, l->path, v->st->path, n, 0, frozen, v->st->kind == ST_LEARN };
         PUSH(periods, first);
@@ -350,10 +350,9 @@ void warn_of_periods(void)
 
 static void set_clauses(Var *v, Lvl *l)
 {
-    Loc at;
-    v->st->every = var_every(v, &v->st->mean, &at);
-    period_seen(v, l, v->st->every, false, at);
     Scope *cs;
+    var_clock(v);
+    period_seen(v, l, v->st->every, false, v->clock_at);
     Clauses *cl = clock_clauses(v, &cs);
     if (!cl || !cl->mode) return;
     Value c = eval(l->outer, cl->block);
@@ -363,13 +362,6 @@ static void set_clauses(Var *v, Lvl *l)
     if (v->st->every != 1) { error_at(cl->block->loc, "only `every 1` takes anchor and frozen"); return; }
     v->block = n; v->is_frozen = cl->mode == 'f';
     if (v->is_frozen) period_seen(v, l, n, true, cl->block->loc);
-}
-
-static bool clauses_ok(Clauses *cl, Loc at)
-{
-    if (!cl) return true;
-    if (cl->when) error_at(at, "`every when` comes with the next release");
-    return !cl->when;
 }
 
 static Var *inner_learn(Lvl *l, const char *path, const char *name, StateKind kind, Value start, Dt dt, Inst *in, Clauses *cl, Scope *cs, Loc at)
@@ -475,7 +467,6 @@ static void learn_one(Lvl *l, Scope *s, Ast *st, Ast *name, Value v, bool typed)
 static void declare_inner(Lvl *l, Scope *s, Ast *st)
 {
     for (int i = 0; i < st->nnames; i++) bind_inner(s, st->names[i]->name, NULL, v_err(), st->names[i]->loc);     /* until it is known */
-    if (!clauses_ok(st->cl, st->loc)) return;
     if (st->tuple && st->nnames > 1) {
         Value v = eval(l->outer, st->a);
         if (v.kind == V_ERR) return;
@@ -735,6 +726,7 @@ static void close_loop(Frame *f, int nemit, Emitted *emit)
     for (int i = cut.n - cap.n; i < n; i++) PUSH(operand, outside[i]);
     for (int i = 0; i < fk.n; i++) r->fkind[i] = fk.at[i];
     for (int i = 0; i < rk.n; i++) r->rkind[i] = rk.at[i];
+    r = region_sink(r);
     Node **out = NEWN(Node *, r->nr + 1);
     loop_run(f->trip, r, operand.n, operand.at, el.v && el.v->train, out);
     for (int i = 0; i < nemit; i++) if (emit[i].stack >= 0) emit[i].out = out[emit[i].stack];
@@ -877,7 +869,6 @@ void stmt_level(Scope *s, Ast *st)
     *l = (Lvl){ .kind = L_LEVEL, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .inst = el.inst, .outer = s, .ast = st, .g = v_err(), .parent_turn = el.lvl ? el.lvl->turn : 0 };
     l->path = arena_printf("%s.%s", el.inst ? el.inst->path : el.lvl && el.lvl->path ? el.lvl->path : "stream", st->name);
     if (st->n > 16) { error_at(st->loc, "a level runs over at most 16 contexts"); return; }
-    if (st->cl && !clauses_ok(st->cl, st->loc)) return;
     if (!context_part(s, st, 0, &c)) return;
     if (!level_keep(l, l->outer, st)) return;
     if (has_states(st->body, st->nbody) || body_keeps(s, st)) {

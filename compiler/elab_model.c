@@ -348,7 +348,7 @@ static void reset_vars(Version *v, int nlearn, Var **learn)
     Elabmodel *em = v->em;
     for (int i = 0; i < em->var.n; i++) {
         Var *x = em->var.at[i];
-        x->in = NULL; x->first = NULL; x->counted = NULL; x->moved = false; x->lead = 0;
+        x->in = NULL; x->first = NULL; x->counted = NULL; x->due = (Value){ 0 }; x->moved = false; x->lead = 0;
         x->moves = v->train;
         for (int k = 0; k < nlearn; k++) x->moves |= x == learn[k] || x->st->of == learn[k]->st;
     }
@@ -389,7 +389,7 @@ static bool version_step(Version *v, Scope *call, Stream *s, int *from, Loc at)
     exec(call, em->root->def->body, em->root->def->nbody, &done);
     for (int i = 0, n = em->var.n; i < n; i++) {
         Var *x = em->var.at[i];
-        if (x->st->kind != ST_STATE || !x->moves || x->counted) continue;
+        if (x->st->kind != ST_STATE || !x->moves || x->counted || x->when) continue;
         Var *c = var_count(x);
         var_set(c, v_tensor(n_bin(OP_ADD, var_value(c).node, n_iconst(I64, 1)), 0), at);
     }
@@ -559,14 +559,14 @@ static void warn_of_steps(Elabmodel *em)
     int64_t most = em->trained ? most_steps(em->m) : -1;
     for (int i = 0; i < em->var.n && most > 0; i++) {
         Var *v = em->var.at[i];
-        bool mean;
-        Loc at;
         if ((v->st->kind != ST_LEARN && v->st->kind != ST_STATE) || v->st->kept || v->fixed || v->st->every <= most) continue;
-        var_every(v, &mean, &at);
-        warn_at(at, "`every %lld`, and the schedule trains '%s' for %lld step%s at most: '%s' never moves", (long long)v->st->every, em->m->name,
+        warn_at(v->clock_at, "`every %lld`, and the schedule trains '%s' for %lld step%s at most: '%s' never moves", (long long)v->st->every, em->m->name,
                 (long long)most, most == 1 ? "" : "s", v->st->path);
     }
 }
+
+/* Events, of which nobody knows how often they come, are last. */
+static bool faster(const Level *a, const Level *b) { return a->every && (!b->every || a->every < b->every); }
 
 /* States that learn at one frequency by one rule are a level. */
 static void find_levels(Elabmodel *em)
@@ -578,17 +578,17 @@ static void find_levels(Elabmodel *em)
         Level *found = NULL;
         for (int k = 0; k < m->level.n; k++) {
             Level *l = m->level.at[k];
-            if (l->every == st->every && l->rule == st->rule && l->learned == (st->kind == ST_LEARN) && (st->rule || l->inst == em->var.at[i]->inst)) found = l;
+            if (l->every == st->every && l->clock == st->clock && l->rule == st->rule && l->learned == (st->kind == ST_LEARN) && (st->rule || l->inst == em->var.at[i]->inst)) found = l;
         }
         if (!found) {
             found = NEW(Level);
-            found->every = st->every; found->loc = st->loc; found->rule = st->rule; found->learned = st->kind == ST_LEARN; found->inst = em->var.at[i]->inst;
+            found->every = st->every; found->clock = st->clock; found->loc = st->loc; found->rule = st->rule; found->learned = st->kind == ST_LEARN; found->inst = em->var.at[i]->inst;
             PUSH(m->level, found);
         }
         st->level = found;
     }
     for (int i = 1; i < m->level.n; i++)                  /* by frequency, fastest first */
-        for (int k = i; k > 0 && m->level.at[k]->every < m->level.at[k - 1]->every; k--) {
+        for (int k = i; k > 0 && faster(m->level.at[k], m->level.at[k - 1]); k--) {
             Level *t = m->level.at[k]; m->level.at[k] = m->level.at[k - 1]; m->level.at[k - 1] = t;
         }
     for (int i = 0; i < m->level.n; i++) {

@@ -46,7 +46,7 @@ Var *var_new(Elabmodel *em, const char *path, const char *name, StateKind kind, 
     return v;
 }
 
-static Value raise_lead(Var *v, Value r)
+static Value as_rule_sees(Var *v, Value r)
 {
     for (Lvl *l = el.lvl; l && l->kind == L_RULE; l = l->parent)        /* a rule mapped over leading axes */
         if (v->lead && (v->lvl == l || v == l->w)) {
@@ -67,7 +67,7 @@ static Value inner_value(Var *v)
     else explain_state(r.node, v->st, false);
     if (v->at_block) explain_state(v->at_block, v->st, true);
     r.state = v->st;
-    return raise_lead(v, r);
+    return as_rule_sees(v, r);
 }
 
 Value var_value(Var *v)
@@ -86,7 +86,7 @@ Value var_value(Var *v)
     v->cur.state = v->st;
     graph_read(v);
     explain_state(v->cur.node, v->st, false);
-    return raise_lead(v, v->cur);
+    return as_rule_sees(v, v->cur);
 }
 
 /* The state's new value. Its shape must be the state's, and it must be one value a step. */
@@ -128,48 +128,17 @@ Var *var_count(Var *v)
 
 static bool clause_supported(Clauses *cl, Loc at)
 {
-    const char *what = cl->mode == 'a' ? "anchor" : cl->mode == 'f' ? "frozen" : cl->when ? "every when" : NULL;
-    if (cl->mode || cl->when) at = cl->every_loc;
+    const char *what = cl->mode == 'a' ? "anchor" : cl->mode == 'f' ? "frozen" : NULL;
+    if (cl->mode) at = cl->every_loc;
     if (what) error_at(at, "`%s` of a model's own state comes with the next release", what);
     return !what;
 }
 
-static int64_t every_of(Clauses *cl, Scope *s)
-{
-    Value v = eval(s, cl->every);
-    int64_t n;
-    if (v.kind == V_ERR) return 1;
-    if (v_integer(v, &n) && n >= 1) return n;
-    error_at(cl->every->loc, "a period is a whole number of at least 1, known when compiling, not %s", v_show(v));
-    return 1;
-}
-
 /* Names bound in a level's body are in the scope of its items. */
-static Scope *level_scope(Var *v, Scope *s) { return v->inner && v->lvl && s == v->lvl->decl ? v->lvl->body : s; }
+Scope *level_scope(Var *v, Scope *s) { return v->inner && v->lvl && s == v->lvl->decl ? v->lvl->body : s; }
 
-/* The clauses that hold for a state's clock. */
-Clauses *clock_clauses(Var *v, Scope **s)
-{
-    Clauses *cl = v->cl && v->cl->every ? v->cl : NULL;
-    *s = v->cl_scope;
-    for (Inst *i = v->inst; i && !cl; i = i->parent) {
-        if (i->cl && i->cl->every) { cl = i->cl; *s = i->cl_scope; }
-        else if (!i->parent && i->dflt && i->dflt->every) { cl = i->dflt; *s = i->dflt_scope; }
-    }
-    if (!cl && v->inner && v->lvl && v->lvl->dflt && v->lvl->dflt->every) { cl = v->lvl->dflt; *s = v->lvl->decl; }
-    return cl;
-}
-
-int64_t var_every(Var *v, bool *mean, Loc *at)
-{
-    Scope *s;
-    Clauses *cl = clock_clauses(v, &s);
-    *mean = cl && cl->mean;
-    *at = cl ? cl->every->loc : v->st->loc;
-    return cl ? every_of(cl, s) : 1;
-}
-
-static Scope *live(Inst *i, Scope *s) { return i && i->call && i->scope == s ? i->call : s; }
+/* The names of an instance's last call are seen, too. */
+Scope *live(Inst *i, Scope *s) { return i && i->call && i->scope == s ? i->call : s; }
 
 /* Does `key` (a, a.b) name the tensor at `rel` (a path below the clause's instance), or something around it? */
 static bool key_names(const char *key, const char *rel)
@@ -385,9 +354,8 @@ static void declare_state(Inst *i, Scope *s, Ast *st, Ast *name)
     var->inst = i; var->cl = st->cl; var->cl_scope = s;
     add_member(i, name->name, var, NULL, v_none());
     bind_var(s, name->name, var, name->loc);
-    Loc eloc;
     if (st->cl && !clause_supported(st->cl, name->loc)) i->em->broken = true;
-    var->st->every = var_every(var, &var->st->mean, &eloc);
+    var_clock(var);
 }
 
 static Inst *declare_inst(Inst *i, Scope *s, Ast *st, const char *name, Value v)

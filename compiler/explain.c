@@ -13,13 +13,13 @@ typedef struct {
     const char *level, *context, *clock, *rule, *text;
     Inst *inst;
     const State *state; Node *value, *old; uint32_t hidden;
-    int64_t every, block;
+    int64_t block;
 } Record;
 
 typedef struct { const char *name, *label, *context; Loc loc; Elabmodel *em; int64_t batch; bool train; VEC(Record) rec; } Told;
 static VEC(Told *) told;
 static Told *now;                                         /* NULL: what happens is not recorded */
-static int64_t every;
+static const char *clock_now;                             /* of what is recorded: "every 4", "when c" */
 
 static Record *record(RecordKind kind, Loc loc)
 {
@@ -34,7 +34,7 @@ void explain_model(Elabmodel *em, int64_t batch, bool train)
 {
     if (!explaining) return;
     Told *t = NULL;
-    every = 0; now = NULL;
+    clock_now = NULL; now = NULL;
     for (int i = 0; i < told.n; i++) if (told.at[i]->em == em) t = told.at[i];
     if (t && (t->train || !train)) return;
     if (!t) {
@@ -94,7 +94,7 @@ static bool in_word(char c) { return c == '_' || c == '.' || (c >= '0' && c <= '
 
 const char *state_clock(const Var *v)
 {
-    const char *t = arena_printf("every %lld%s", (long long)v->st->every, v->st->mean && v->st->every > 1 ? " mean" : "");
+    const char *t = clock_text(v->st);
     return v->block ? arena_printf("%s %s %lld", t, v->is_frozen ? "frozen" : "anchor", (long long)v->block) : t;
 }
 
@@ -127,17 +127,17 @@ void explain_line(Var *v, Node *old)
     int lanes = 0;
     for (int i = 0; v->frame && i < MAXDIM; i++) lanes += v->axes >> i & 1;
     r->state = v->st; r->value = v->cur.node; r->old = old; r->hidden = first_axes(lanes + v->lead);
-    r->every = every ? every : v->st->kind == ST_RULE && !v->learn && v->st->every > 1 ? v->st->every : 0;
+    r->clock = clock_now ? clock_now : v->st->kind == ST_RULE && !v->learn && v->st->every != 1 ? clock_text(v->st) : NULL;
 }
 
 void explain_assign(Var *v, Ast *st)
 {
     if (!now) return;
     Record *r = record(R_ASSIGN, st->loc);
-    r->state = v->st; r->st = st; r->clock = v->st->every > 1 ? arena_printf("every %lld: ", (long long)v->st->every) : "";
+    r->state = v->st; r->st = st; r->clock = v->st->every == 1 ? "" : arena_printf("%s: ", clock_text(v->st));
 }
 
-void explain_every(int64_t n) { every = n; }
+void explain_clock(const char *clock) { clock_now = clock; }
 
 /* ---- printing. A level's text is made first, so that levels that read alike are found. */
 
@@ -178,7 +178,7 @@ static const char *unit_lines(const Told *t, int i)
     formula_moved(NULL, NULL);
     for (i++; i < t->rec.n && t->rec.at[i].kind == R_LINE; i++) {
         const Record *r = &t->rec.at[i];
-        const char *when = r->every ? arena_printf("every %lld: ", (long long)r->every) : "";
+        const char *when = r->clock ? arena_printf("%s: ", r->clock) : "";
         text = line(text, 0, arena_printf("%s%s <- %s", when, place_path(r->state->path), formula_text(formula_term(r->value->in[0], r->hidden))));
         formula_moved(r->state, r->old);
     }

@@ -16,7 +16,7 @@ void explain_unit(Var *v, Value rule);                   /* what follows moves v
 void explain_line(Var *v, Node *old);                    /* v has just moved */
 const char *explain_period(const char *what, int64_t n); /* "sum over n items of" */
 void explain_assign(Var *v, Ast *st);                    /* the same by a level's own `<-` */
-void explain_every(int64_t n);                           /* what follows happens at updates n, 2n, ..; 0: at all */
+void explain_clock(const char *clock);                   /* what follows happens when this says; NULL: always */
 
 const char *level_context(const Lvl *l);                 /* "xt in x" */
 const char *state_clock(const Var *v);                   /* "every 1 anchor 16" */

@@ -150,6 +150,9 @@ Node *loop_more_results(Node *loop, int n, Node *const *result, const uint8_t *r
 Node *loop_union(Node *x, const Node *y);                  /* x with those results of y that it lacks */
 Region *loops_merge(Region *r);                            /* the pass: twins become one, at any depth */
 
+/* sink.c */
+Region *region_sink(Region *r);                            /* what one side of a cond alone needs moves into it */
+
 /* eval.c: the reference evaluator: f64 loops, one node at a time, straight from the row.  A Tensor holds doubles (floats), or int64 (others). */
 typedef struct { uint8_t dt, rank; int32_t dim[MAXDIM]; double *f; int64_t *i; } Tensor;
 Tensor *tensor_new(Dt dt, int rank, const int32_t *dim);   /* malloc; zeros */

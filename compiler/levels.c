@@ -26,11 +26,13 @@ static const char *below_model(const Model *m, const char *path)
     return t ? t : path;
 }
 
-static const char *every_text(const State *s)
+const char *clock_text(const State *s)
 {
-    if (s->every == 1) return "every 1";
-    return arena_printf("every %lld%s", (long long)s->every, s->mean ? " mean" : "");
+    if (!s->every) return s->clock;
+    return arena_printf("every %lld%s", (long long)s->every, s->mean && s->every > 1 ? " mean" : "");
 }
+
+static const char *level_clock(const Level *l) { return l->every ? arena_printf("every %lld", (long long)l->every) : l->clock; }
 
 static const char *add_name(const char *list, const char *name) { return *list ? arena_printf("%s, %s", list, name) : name; }
 static const char *add_line(const char *text, int indent, const char *line) { return arena_printf("%s%*s%s\n", text, indent, "", line); }
@@ -46,14 +48,14 @@ static const char *held_by_rule(const Model *m, const State *of)
         while (top->of) top = top->of;
         if (s->kind != ST_RULE || top != of) continue;
         const char *name = below(s->path, of->path);
-        t = add_name(t, s->every == 1 ? name : arena_printf("%s (%s)", name, every_text(s)));
+        t = add_name(t, s->every == 1 ? name : arena_printf("%s (%s)", name, clock_text(s)));
     }
     return t;
 }
 
 static const char *level_text(const Model *m, const Level *l, int number)
 {
-    const char *held = NULL, *text = arena_printf("    level %d: %s, every %lld\n", number, l->name, (long long)l->every);
+    const char *held = NULL, *text = arena_printf("    level %d: %s, %s\n", number, l->name, level_clock(l));
     bool alike = true;
     int states = 0;
     if (l->objective) text = add_line(text, 6, arena_printf("minimize  %s", l->objective));
@@ -70,14 +72,14 @@ static const char *level_text(const Model *m, const Level *l, int number)
         const State *s = m->state.at[i];
         if (s->level != l || (s->kind != ST_LEARN && s->kind != ST_STATE)) continue;
         const char *h = held_by_rule(m, s);
-        text = add_line(text, 6, arena_printf("%-6s    %-28s %-14s %s", s->kind == ST_LEARN ? "learn" : "state", below_model(m, s->path), shape_text(s), every_text(s)));
+        text = add_line(text, 6, arena_printf("%-6s    %-28s %-14s %s", s->kind == ST_LEARN ? "learn" : "state", below_model(m, s->path), shape_text(s), clock_text(s)));
         if (!alike && *h) text = add_line(text, 8, arena_printf("the rule holds %s", h));
     }
     if (alike && held && *held) text = add_line(text, 6, arena_printf("%s   %s", states > 1 ? "each rule holds" : "the rule holds", held));
     return text;
 }
 
-static const char *with_period(const Model *m, const Level *l) { return arena_printf("%s (every %lld)", below_model(m, l->name), (long long)l->every); }
+static const char *with_period(const Model *m, const Level *l) { return arena_printf("%s (%s)", below_model(m, l->name), level_clock(l)); }
 
 /* An objective that moves levels of different frequency ties them. */
 static const char *shared_text(const Model *m)
@@ -90,7 +92,7 @@ static const char *shared_text(const Model *m)
         int n = 1;
         for (int k = 0; k < m->level.n && first; k++) {
             const Level *b = m->level.at[k];
-            if (k == i || !b->objective || strcmp(a->objective, b->objective) || a->every == b->every) continue;
+            if (k == i || !b->objective || strcmp(a->objective, b->objective) || !strcmp(level_clock(a), level_clock(b))) continue;
             first = k > i;
             names = add_name(names, with_period(m, b));
             n++;
@@ -127,7 +129,7 @@ static const char *inner_states(const Model *m, const Level *l, int indent)
         for (int k = 0; k < l->inner.n; k++) {
             const State *r = l->inner.at[k].st, *top = r;
             while (top->of) top = top->of;
-            if (r->kind == ST_RULE && top == s->st) held = add_name(held, r->every == 1 ? below(r->path, s->st->path) : arena_printf("%s (%s)", below(r->path, s->st->path), every_text(r)));
+            if (r->kind == ST_RULE && top == s->st) held = add_name(held, r->every == 1 ? below(r->path, s->st->path) : arena_printf("%s (%s)", below(r->path, s->st->path), clock_text(r)));
         }
         const char *name = s->st->kind == ST_LEARN ? "learn" : "state";
         text = add_line(text, indent, arena_printf("%s     %-20s %-12s %s%s%s", name, name_from(m, l, s->st->path), shape_text(s->st), s->clock, rule, keep));
@@ -241,7 +243,7 @@ static const char *label(const char *text, const char *line) { return line ? are
 static void dot_model_level(const Model *m, int i, int k, FILE *to)
 {
     const Level *l = m->level.at[k];
-    const char *t = label(quoted(below_model(m, l->name)), arena_printf("every %lld", (long long)l->every));
+    const char *t = label(quoted(below_model(m, l->name)), level_clock(l));
     if (l->rule) t = label(t, arena_printf("with %s", l->rule));
     if (l->objective) t = label(t, arena_printf("minimize %s", l->objective));
     fprintf(to, "    m%d_l%d [label=\"%s\"];\n", i, k, t);

@@ -117,6 +117,7 @@ item: definition | learn | level | if | schedule_statement
 | EMIT expr_list                        { $$ = build_list(S_EMIT, @$, $expr_list); }
 | REPORT reports                        { $$ = build_list(S_REPORT, @$, $reports); }
 | EVERY expr body                       { $$ = build_with_body(S_EVERY, @$, $expr, $body); }
+| EVERY WHEN expr body                  { $$ = build_with_body(S_EVERY, @$, $expr, $body); $$->op = 'w'; }
 | EVENT NAME                            { $$ = build_named(S_EVENT, @$, $NAME); }
 | FOR target IN expr body               { $$ = build_for_body(@$, $target, $expr, $body); }
 ;

@@ -41,7 +41,8 @@ typedef struct State {
     const char *path;            /* "Nested.hidden.fast", "Simple.W1.m" */
     StateKind kind; Dt dt; int rank; int32_t dim[MAXDIM]; Loc loc;
     int id;                      /* position in Model.state */
-    int64_t every; bool mean;    /* its clock: items per update */
+    int64_t every; bool mean;    /* its clock: items per update; 0: it ticks on an event */
+    const char *clock;           /* then: "every when c sum" */
     struct State *count;         /* the counter of items (ST_COUNT), or NULL */
     struct State *of;            /* ST_RULE, ST_COUNT, ST_GSUM: the state it serves */
     struct Level *level;
@@ -60,7 +61,8 @@ typedef struct { State *st; const char *clock, *rule; bool keep; } InnerState;  
 typedef struct Level {
     const char *name;            /* "Nested", "Nested.hidden" */
     const char *context;         /* "batch of (x, y)", ... */
-    int64_t every; int depth; struct Level *parent; Loc loc;
+    int64_t every; const char *clock;  /* of its states */
+    int depth; struct Level *parent; Loc loc;
     const char *objective;       /* text, or NULL where states move by <- */
     const char *rule; bool learned; struct Inst *inst;
     /* levels inside the item (Model.inside): name is the path, parent the level around, NULL: the model */
@@ -135,6 +137,8 @@ typedef struct Program {
     VEC(Model *) model; VEC(Entry *) entry; VEC(Stream *) stream; VEC(Do *) todo; VEC(Generate *) generate;
     int ninst;
 } Program;
+
+const char *clock_text(const State *s);               /* levels.c: "every 8 mean" */
 
 /* ---- program_layout.c: where states lie in an instance: each begins at a multiple of 64 bytes, in order. */
 int64_t state_bytes(const State *s);

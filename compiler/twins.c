@@ -130,5 +130,5 @@ Region *loops_merge(Region *r)
         graph_subst(r->nr, res, moves.from.n, moves.from.at, moves.to.at);
         changed = true;
     }
-    return changed ? region_new(r->np, r->formal, r->fkind, r->nr, res, r->rkind) : r;
+    return region_sink(changed ? region_new(r->np, r->formal, r->fkind, r->nr, res, r->rkind) : r);
 }

@@ -1,7 +1,7 @@
 /* gen_levels.c: random programs about levels, for comparing one reading of the language with another.
 
    gen_levels SEED [NAME] prints a model without data, or writes it with a schedule to NAME.nl. It has levels within levels, over sequences, chunks that do not divide, and ranges;
-   several states with clocks of their own (every n, mean, anchor, frozen), rules with and without state, reads above and below
+   several states with clocks of their own (every n, mean, anchor, frozen, when), rules with and without state, reads above and below
    the write, past(), step, keep, truncate; the outer level may stand in a block that is called twice or over rows. Its report has
    the outputs, states, and after a step of gd(1) the parameters, which moved by minus their gradients. */
 #include <stdarg.h>
@@ -62,7 +62,7 @@ typedef struct { char matrix[8][16]; int nm; } Known;
 static const char *rule(State *s, const char *id)
 {
     static char text[200];
-    int n = below(s->shape == MATRIX ? 9 : 7);
+    int n = below(s->shape == MATRIX ? 10 : 8);
     double lr = 0.05 + 0.01 * below(20), keep = 0.7 + 0.01 * below(30);
     char rate[80];
     if (s->every == 1 && chance(50)) snprintf(rate, sizeof rate, "%.2f*sigmoid(dot(wv, x%s))", lr, id);
@@ -74,16 +74,31 @@ static const char *rule(State *s, const char *id)
     case 4: snprintf(text, sizeof text, "surprise(%s, momentum = %.2f, forget = %.2f)", rate, keep, 1 - keep); break;
     case 5: snprintf(text, sizeof text, "adamw(%.2f)", lr); break;
     case 6: snprintf(text, sizeof text, s->mode == 'a' ? "gd(%s, %.2f)" : "decayed(%s, %.2f)", rate, keep); break;
-    case 7: if (s->every == 1) { snprintf(text, sizeof text, "dgd(%s, %.2f, k%s)", rate, keep, id); break; } /* fall through */
+    case 7: snprintf(text, sizeof text, "ticking(%s, %.2f)", rate, keep); break;
+    case 8: if (s->every == 1) { snprintf(text, sizeof text, "dgd(%s, %.2f, k%s)", rate, keep, id); break; } /* fall through */
     default: snprintf(text, sizeof text, "first_order(gd(%.2f))", lr);
     }
     return text;
 }
 
-static void clock_text(State *s, char *out, size_t size)
+/* What a clock may tick on: a number of items, what flows in, the state itself. */
+static void condition(const State *s, const char *id, char *out, size_t size)
 {
+    switch (below(4)) {
+    case 0: snprintf(out, size, "step %% %d == %d", 2 + below(2), below(2)); return;
+    case 1: snprintf(out, size, "sum(x%s) > %.2f", id, 0.3 * small()); return;
+    case 2: snprintf(out, size, "k%s[0] < 0.2 or step == 2", id); return;
+    default: snprintf(out, size, s->shape == BLOCK ? "sq(%s.W1) < 1" : "sq(%s) < 1", s->name);
+    }
+}
+
+static void clock_text(State *s, const char *id, char *out, size_t size)
+{
+    char when[60];
     s->every = 1; s->mode = 0;
-    switch (below(7)) {
+    switch (below(9)) {
+    case 7: condition(s, id, when, sizeof when); snprintf(out, size, "every when %s", when); return;
+    case 8: condition(s, id, when, sizeof when); s->every = 0; snprintf(out, size, "every when %s sum", when); return;
     case 0: s->every = 2 + below(4); snprintf(out, size, "every %d", s->every); return;
     case 1: s->every = 2 + below(4); snprintf(out, size, "every %d mean", s->every); return;
     case 2: s->mode = 'a'; snprintf(out, size, "every 1 anchor %d", 1 + below(4)); return;
@@ -94,8 +109,8 @@ static void clock_text(State *s, char *out, size_t size)
 
 static void declare(int depth, State *s, const char *id, Known *known)
 {
-    char when[40], start[40];
-    clock_text(s, when, sizeof when);
+    char when[80], start[40];
+    clock_text(s, id, when, sizeof when);
     if (s->shape == BLOCK) snprintf(start, sizeof start, "= f0");
     else if (s->shape == MATRIX && chance(70)) snprintf(start, sizeof start, "= %s", known->matrix[below(known->nm)]);
     else if (s->shape == VECTOR && chance(50)) snprintf(start, sizeof start, "= wv");
@@ -181,7 +196,7 @@ static void level(int depth, int nest, const char *context, const char *other, i
         declare(depth + 1, &s[i], id, &known);
     }
     int counts = chance(25);
-    if (counts) line(depth + 1, chance(50) ? "state c%sz : [D] = 0" : "state c%sz : [D] = 0.5  every 2", id);
+    if (counts) line(depth + 1, chance(40) ? "state c%sz : [D] = 0" : chance(50) ? "state c%sz : [D] = 0.5  every 2" : "state c%sz : [D] = 0.5  every when sum(x%s) > 0", id, id);
     if (range) line(depth + 1, "x%s = x%s * (0.5 + 0.2*j%s)", id, other, id);
     if (chunks) line(depth + 1, "x%s = mean(c%s, axis = 0)", id, id);
     line(depth + 1, "k%s = tanh(P @ x%s);  v%s = %s @ x%s", id, id, id, known.matrix[below(known.nm)], id);
@@ -260,6 +275,9 @@ int main(int argc, char **argv)
     int t = 1 + below(8), block = chance(50), chunks = chance(35) ? 1 + below(4) : 0, r = 1 + below(2), how = block ? below(3) : 0;
     printf("use optim\nuse memory\n\nconst D = %d\n", dim);
     printf("block Two(d) (x : [d]) -> [d] {\n    learn W1 : [d, 2] = 0.3\n    learn W2 : [2, d] = 0.2\n    W1(tanh(W2(x)))\n}\n\n");
+    printf("rule ticking(lr, b) (W, g) {\n    learn m = zeros(W)  every when sum(g) > 0 sum  with gd(1 - b, retain = b)\n"
+           "    state c = zeros(W)  every when t %% 2 == 1\n    minimize -dot(m, g)\n    c <- c + g\n    every when sum(m) < 0.3 { W <- 0.9*W }\n"
+           "    every 2 { c <- 0.5*c }\n    W <- W - lr*m - 0.1*lr*c\n}\n\n");
     if (block) {
         printf("block Mem() (x : [T, D]) -> [%d, D] {\n", chunks ? (t + chunks - 1) / chunks : t);
         parameters(1, "");

@@ -180,7 +180,9 @@ static const char *rule(int depth)
 
 static const char *clock_clause(int percent)
 {
-    return chance(percent) ? text("  every %d%s", between(1, 5), chance(50) ? " mean" : "") : "";
+    if (!chance(percent)) return "";
+    if (chance(25)) return text("  every when step %% %d == %d%s", between(2, 4), below(2), chance(50) ? " sum" : "");
+    return text("  every %d%s", between(1, 5), chance(50) ? " mean" : "");
 }
 
 static const char *clauses(void)
@@ -539,7 +541,7 @@ static void pooled(void)
     char name[16];
     snprintf(name, sizeof name, "s%d", nname++);
     if (nmoved < MAXLEARN) strcpy(moved[nmoved++], name);
-    const char *every = chance(50) ? text("  every %d", between(2, 4)) : "";
+    const char *every = chance(50) ? text(chance(70) ? "  every %d" : "  every when step %% %d == 1", between(2, 4)) : "";
     Var *r = make(a);
     switch (below(4)) {
     case 0:
