@@ -148,10 +148,10 @@ Var *gradient_sum(Var *v, Node *g, Loc at)
 Clauses *clock_clauses(Var *v, Scope **s)
 {
     Clauses *cl = v->cl && (v->cl->every || v->cl->when) ? v->cl : NULL;
-    *s = v->inst ? live(v->inst, v->cl_scope) : v->cl_scope;
+    *s = v->inst ? call_scope(v->inst, v->cl_scope) : v->cl_scope;
     for (Inst *i = v->inst; i && !cl; i = i->parent) {
-        if (i->cl && (i->cl->every || i->cl->when)) { cl = i->cl; *s = i->parent ? live(i->parent, i->cl_scope) : i->cl_scope; }
-        else if (!i->parent && i->dflt && (i->dflt->every || i->dflt->when)) { cl = i->dflt; *s = live(i, i->dflt_scope); }
+        if (i->cl && (i->cl->every || i->cl->when)) { cl = i->cl; *s = i->parent ? call_scope(i->parent, i->cl_scope) : i->cl_scope; }
+        else if (!i->parent && i->dflt && (i->dflt->every || i->dflt->when)) { cl = i->dflt; *s = call_scope(i, i->dflt_scope); }
     }
     if (!cl && v->inner && v->lvl && v->lvl->dflt && (v->lvl->dflt->every || v->lvl->dflt->when)) { cl = v->lvl->dflt; *s = v->lvl->decl; }
     *s = level_scope(v, *s);

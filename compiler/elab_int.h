@@ -204,7 +204,7 @@ int   live_vars(Var ***out);                            /* the model's states an
 Value var_rule(Var *v, Loc at);
 Var  *var_count(Var *v);
 Scope *level_scope(Var *v, Scope *s);
-Scope *live(Inst *i, Scope *s);
+Scope *call_scope(Inst *i, Scope *s);
 
 /* elab_level.c: levels inside models, blocks, rules and streams */
 uint32_t node_frames(Node *x);

@@ -138,7 +138,7 @@ static bool clause_supported(Clauses *cl, Loc at)
 Scope *level_scope(Var *v, Scope *s) { return v->inner && v->lvl && s == v->lvl->decl ? v->lvl->body : s; }
 
 /* The names of an instance's last call are seen, too. */
-Scope *live(Inst *i, Scope *s) { return i && i->call && i->scope == s ? i->call : s; }
+Scope *call_scope(Inst *i, Scope *s) { return i && i->call && i->scope == s ? i->call : s; }
 
 /* Does `key` (a, a.b) name the tensor at `rel` (a path below the clause's instance), or something around it? */
 static bool key_names(const char *key, const char *rel)
@@ -175,11 +175,11 @@ static Ast *pick_rule(Clauses *cl, const char *path, const char *around)
 Value var_rule(Var *v, Loc at)
 {
     Ast *with = v->cl ? v->cl->with : NULL;
-    Scope *s = v->inst ? live(v->inst, v->cl_scope) : v->cl_scope;
+    Scope *s = v->inst ? call_scope(v->inst, v->cl_scope) : v->cl_scope;
     for (Inst *i = v->inst; i && !with; i = i->parent) {
         with = pick_rule(i->cl, v->st->path, i->path);
-        s = i->parent ? live(i->parent, i->cl_scope) : i->cl_scope;
-        if (!with && !i->parent) { with = pick_rule(i->dflt, v->st->path, i->path); s = live(i, i->dflt_scope); }
+        s = i->parent ? call_scope(i->parent, i->cl_scope) : i->cl_scope;
+        if (!with && !i->parent) { with = pick_rule(i->dflt, v->st->path, i->path); s = call_scope(i, i->dflt_scope); }
     }
     if (!with && v->inner && v->lvl && v->lvl->dflt) { with = pick_rule(v->lvl->dflt, v->st->path, v->lvl->path); s = v->lvl->decl; }
     s = level_scope(v, s);
