@@ -394,7 +394,9 @@ static void declare_insts(Inst *i, Scope *s, Ast *st, Ast *name, Value v)
     for (int k = 0; k < n && error_count() == errors; k++) {          /* one turn's errors say it all */
         Scope *sk = scope_new(s, st->loc);
         bind_names(sk, st->cl->vars, st->cl->nvars, st->cl->nvars > 1, it[k], st->loc);
+        Saved save = init_begin(i->em, i->path);          /* initial values by name may be those of states */
         Value vk = eval(sk, st->a);
+        init_end(save);
         Inst *in = is_block(vk) ? declare_inst(i, sk, st, arena_printf("%s.%d", name->name, k), vk) : NULL;
         list[k] = in ? (Value){ .kind = V_INST, .inst = in, .loc = name->loc } : v_err();
     }
