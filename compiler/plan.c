@@ -76,7 +76,7 @@ static bool reads_in_step(const Group *g, const Val *x, const Val *user, int k)
     int64_t s[MAXDIM], want[MAXDIM] = { 0 }, have[MAXDIM] = { 0 };
     if (g->kind != G_NEST || g->slots > 1 || x->across || user->op == OP_PAD || (user->op == OP_GATHER && k == 0) || w->off + w->val->base)
         return false;
-    if (x->full && x->pass != g->npass - 1)
+    if (x->full && user->last > x->pass)
         return false;
     dense_strides(val_layout(x, dim), dim, s);
     group_axis_map(g, x, ax);

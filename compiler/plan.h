@@ -142,6 +142,7 @@ struct Val {
     bool row;                    /* kept for later passes in the thread's scratch: the inner axes only */
     int64_t row_at;              /* its place there */
     int pass; bool full;         /* in its group: the pass that computes it, or (not full) that it comes before */
+    int last;                    /* the last pass that computes it (again) */
     int cost, ins_pass, ins;     /* building the nest */
     uint64_t hash;               /* what it computes, not from where */
     Val *again;                  /* which val this one repeats */

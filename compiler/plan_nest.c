@@ -48,6 +48,19 @@ static void keep(const Group *g, Val *x)
     x->stored = !x->row;
 }
 
+/* What is not kept is computed again in each pass that computes one of its users. */
+static void find_last(Group *g)
+{
+    for (int i = 0; i < g->val.n; i++)
+        g->val.at[i]->last = g->val.at[i]->pass;
+    for (int i = g->val.n - 1; i >= 0; i--)
+        for (int k = 0; k < g->val.at[i]->nin; k++) {
+            Val *v = g->val.at[i], *x = v->in[k].val;
+            if (x->group == g && x->full && !x->stored && !x->row && v->last > x->last)
+                x->last = v->last;
+        }
+}
+
 static void plan_pass(Group *g)
 {
     g->npass = 0;
@@ -77,6 +90,7 @@ static void plan_pass(Group *g)
                 keep(g, x);
         }
     }
+    find_last(g);
 }
 
 void plan_passes(Rplan *rp)
