@@ -1001,6 +1001,8 @@ static Value join_all(int n, Value *piece, Loc at)
 Value call_join(Scope *s, Ast *e)
 {
     Lvl *l = e->n == 1 && e->list[0]->kind == E_NAME ? level_find(s, e->list[0]->name) : NULL;
+    Value v = v_none();
+    if (!l && e->n == 1 && e->list[0]->kind == E_NAME && scope_find(s, e->list[0]->name, &v) && v.kind == V_ERR) return v;
     if (!l) { error_at(e->loc, "join(level) takes the name of a level above"); return v_err(); }
     if (l->nemit <= 1) return join_all(l->npieces, l->pieces, e->loc);
     Value *out = NEWN(Value, l->nemit + 1), *part = NEWN(Value, l->npieces + 1);
