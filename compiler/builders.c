@@ -194,12 +194,15 @@ static const char *snippet(Loc at)
     return arena_strndup(t + at.col - 1, (size_t)(at.ecol - at.col));
 }
 
-Node *n_gather(Node *x, Node *idx, int nbatch, Loc loc)
+Node *n_gather_of(Node *x, Node *idx, int nbatch, Loc loc, const char *what)
 {
     Node *in[2] = { x, idx };
-    Attr a = { .axis = nbatch, .site = (uint64_t)site_add(loc.line ? loc : graph_loc, snippet(loc.line ? loc : graph_loc)) };
+    Loc at = loc.line ? loc : graph_loc;
+    Attr a = { .axis = nbatch, .site = (uint64_t)site_add(at, what ? what : snippet(at)) };
     return node(OP_GATHER, NDT, 0, NULL, 2, in, &a, loc);
 }
+
+Node *n_gather(Node *x, Node *idx, int nbatch, Loc loc) { return n_gather_of(x, idx, nbatch, loc, NULL); }
 
 Node *n_scatter(Node *d, Node *idx, int nbatch, int rank, const int32_t *dim)
 {

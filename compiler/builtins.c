@@ -301,7 +301,7 @@ static Value make_xent(const Call *c)
     Node *e = n_un(OP_EXP, sub(z.node, spread(m, z.node, a)));
     Node *l = add(m, n_un(OP_LOG, n_sum(e, 1u << a)));
     int last = v_rank(z) - 1;
-    Value picked = v_gather(z, label, last, last, c->at);
+    Value picked = v_gather(z, label, last, last, c->at, "the classes of xent()");
     return picked.kind == V_ERR ? picked : v_binary('-', like(z, l, c->at), picked, c->at);
 }
 
@@ -570,7 +570,7 @@ static Value make_gather(const Call *c)
     if (x.kind == V_ERR || i.kind == V_ERR || (axis = call_axis(c, x)) < 0 || !v_is_index(i, c->at)) return v_err();
     bool ok = v_rank(i) >= axis;
     for (int j = 0; ok && j < axis; j++) ok = v_dim(i)[j] == v_dim(x)[j];
-    if (ok) return v_gather(x, i, axis, axis, c->at);
+    if (ok) return v_gather(x, i, axis, axis, c->at, arena_printf("axis %d of what gather() takes from", axis));
     error_at(c->at, "gather from %s by indices %s: the sizes before axis %d must be equal", v_dims(x), v_dims(i), axis);
     v_places(x, i, c->at);
     return v_err();

@@ -553,6 +553,16 @@ static void meet_index(Value *base, int n, Index *ix)
     for (int i = 0; i < n; i++) if (ix[i].kind == IX_AT) ix[i].at = all[i + 1];
 }
 
+/* E[i], W[0, i]: what the k-th index is an index of. */
+static const char *indexed(const Ast *e, int k)
+{
+    const char *text = ast_text(e->a);
+    int axis = 0;
+    for (int i = 0; i < k; i++) axis += e->list[i]->kind != E_NEWAX;
+    if (strlen(text) > 40) text = "its tensor";
+    return axis ? arena_printf("axis %d of %s", axis, text) : text;
+}
+
 static Value eval_index(Scope *s, Ast *e)
 {
     Value base = eval(s, e->a);
@@ -574,6 +584,7 @@ static Value eval_index(Scope *s, Ast *e)
             if (x->b) { ix[i].has_to = true; ix[i].to = eval(s, x->b); if (ix[i].to.kind == V_ERR) return v_err(); }
         } else {
             ix[i].at = eval(s, x);
+            ix[i].of = indexed(e, i);
             if (ix[i].at.kind == V_ERR) return v_err();
         }
     }

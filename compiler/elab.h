@@ -75,7 +75,7 @@ Value v_as_float(Value v, Loc at);                    /* the same, in the defaul
 Node *v_full(Value v, uint16_t want, int rank, const int32_t *dim);   /* the node with exactly these map axes and this logical shape (stretched) */
 Value v_unary(int op, Value a, Loc at);               /* Ast's op: '-' 'n' '\'' */
 Value v_binary(int op, Value a, Value b, Loc at);     /* Ast's op, with `@`; exact on integers known when compiling */
-typedef struct { enum { IX_AT, IX_SLICE, IX_NEW } kind; Value at; bool has_from, has_to; Value from, to; Loc loc; } Index;
+typedef struct { enum { IX_AT, IX_SLICE, IX_NEW } kind; Value at; bool has_from, has_to; Value from, to; Loc loc; const char *of; } Index;    /* of: text of what it is an index of, or NULL */
 Value v_index(Value base, int n, const Index *ix, Loc at);            /* tensors and lists; computed indices become gathers */
 Value v_select(Value c, Value a, Value b, Loc at);
 Value v_elem(Op op, Value a, Loc at);                 /* one elementwise operation in floats */

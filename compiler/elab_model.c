@@ -149,6 +149,13 @@ static bool bind_fields(Version *v, Scope *call, Stream *s, int *from, Loc at)
         Value x = v_tensor(entry_in(v, B_FIELD, k, fd->dt, fd->rank + v->batched, dim), v->batched);
         bool tok;
         Dt dt = elem_type(p->type, &tok);
+        if (tok && dt_float(fd->dt) && !dt_float(dt) && dt != BOOL) {
+            error_at(at, "the field '%s' of '%s' is declared %s, and the stream '%s' gives %s: let the stream's own field be %s", p->name, def->name,
+                     ast_text(p->type), s->name, dt_name(fd->dt), dt_name(dt));
+            note_at(p->loc, "declared here");
+            ok = false;
+            continue;
+        }
         x = v_convert(x, dt, p->loc);
         ok &= tok && x.kind == V_TENSOR;
         scope_bind(call, p->name, x, p->loc);

@@ -95,6 +95,7 @@ Node *n_pad(Node *x, int rank, const int32_t *dim, const int32_t *start, const i
 Node *n_window(Node *x, int axis, int n);                  /* [.., T, ..] -> [.., T-n+1, n, ..] */
 Node *n_concat(int n, Node *const *x, int axis);
 Node *n_gather(Node *x, Node *idx, int nbatch, Loc loc);
+Node *n_gather_of(Node *x, Node *idx, int nbatch, Loc loc, const char *what);    /* what: as a message calls x */
 Node *n_sum(Node *x, uint32_t axes);
 Node *n_maxr(Node *x, uint32_t axes);
 Node *n_argmax(Node *x, int axis);

@@ -377,7 +377,45 @@ Value v_numeric(Value v, Loc at)
     return v.kind == V_ERR ? v : as_type(v, v_arith(1, &v), at);
 }
 
-/* A number that an integer type cannot hold is an error; a tensor is cut off towards 0. */
+static bool data_whole(const Node *x)
+{
+    int64_t n = 1;
+    for (int i = 0; i < x->rank; i++) n *= x->dim[i];
+    for (int64_t i = 0; i < n; i++) {
+        double v = x->dt == F64 ? ((const double *)x->a.data)[i] : (double)((const float *)x->a.data)[i];
+        if (v != floor(v)) return false;
+    }
+    return true;
+}
+
+/* Are all entries whole, as the operations tell it that made them? Looks at `steps` nodes at most. */
+static bool is_whole(const Node *x, int *steps)
+{
+    double v;
+    if (!dt_float((Dt)x->dt) || x->op == OP_FLOOR || x->op == OP_SIGN || x->op == OP_IDIV || x->op == OP_IOTA) return true;
+    if (is_const(x, &v)) return v == floor(v);
+    if (x->op == OP_DATA) return data_whole(x);
+    int from = x->op == OP_SELECT, to = x->op == OP_GATHER ? 1 : x->nin;
+    switch (x->op) {
+    case OP_CAST: case OP_NEG: case OP_ABS: case OP_ADD: case OP_SUB: case OP_MUL: case OP_MIN: case OP_MAX: case OP_MOD: case OP_SELECT:
+    case OP_BCAST: case OP_PERM: case OP_RESHAPE: case OP_SLICE: case OP_PAD: case OP_WINDOW: case OP_CONCAT: case OP_GATHER:
+    case OP_CUMSUM: case OP_SUM: case OP_MAXR: case OP_MARK: case OP_STOP: break;
+    default: return false;
+    }
+    for (int i = from; i < to; i++) if (--*steps < 0 || !is_whole(x->in[i], steps)) return false;
+    return true;
+}
+
+/* A float becomes a whole number only where it is one. */
+static bool tensor_fits(Value v, Dt dt, Loc at)
+{
+    int steps = 200;
+    if (v.kind != V_TENSOR || dt_float(dt) || dt == BOOL || is_whole(v.node, &steps)) return true;
+    error_at(at, "%s of %s does not become %s by itself: floor(x) cuts it down, floor(x + 0.5) rounds it", v_show(v), dt_name((Dt)v.node->dt), dt_name(dt));
+    return false;
+}
+
+/* A number that an integer type cannot hold is an error. */
 static bool number_fits(Value v, Dt dt, Loc at)
 {
     static const double lo[NDT] = {[I32] = -0x1p31, [I64] = -0x1p63};
@@ -392,7 +430,7 @@ static bool number_fits(Value v, Dt dt, Loc at)
 Value v_convert(Value v, Dt dt, Loc at)
 {
     v = v_need(v, at);
-    if (v.kind == V_ERR || (v.kind == V_NUM && !number_fits(v, dt, at))) return v_err();
+    if (v.kind == V_ERR || (v.kind == V_NUM && !number_fits(v, dt, at)) || !tensor_fits(v, dt, at)) return v_err();
     return as_type(v, (Type){dt, false}, at);
 }
 

@@ -29,7 +29,7 @@ Value v_maximum(bool least, Value a, Value b, Loc at);/* max(a, b), min(a, b) */
 /* ---- tensor_index.c */
 Value v_stack(int n, const Value *v, int axis, Loc at);          /* equal shapes along a new axis */
 Value v_concat(int n, const Value *v, bool last, int axis, Loc at);
-Value v_gather(Value x, Value index, int axis, int nbatch, Loc at);   /* nbatch leading axes are shared with the index */
+Value v_gather(Value x, Value index, int axis, int nbatch, Loc at, const char *of);   /* nbatch leading axes are shared with the index; of: x, in words */
 bool  v_is_index(Value v, Loc at);                    /* whole numbers, or a message */
 Value v_reshape(Value x, Shape s, Loc at);
 Value v_move_axis(Value x, int from, int to);         /* of the logical axes */

@@ -66,7 +66,7 @@ bool v_is_index(Value v, Loc at)
 
 /* x[before.., n, after..] at index[k..] along `axis` -> [before.., k.., after..]. With nbatch = axis the axes before are
    shared: index[before.., k..]. A map axis of both is batch, of the index alone part of the index, of x alone carried along. */
-Value v_gather(Value x, Value index, int axis, int nbatch, Loc at)
+Value v_gather(Value x, Value index, int axis, int nbatch, Loc at, const char *of)
 {
     int have[2*MAXDIM], want[2*MAXDIM], hidx[2*MAXDIM], widx[2*MAXDIM], got[3*MAXDIM], end[3*MAXDIM];
     int rx = v_rank(x), ri = v_rank(index), nb, n, m, g, e;
@@ -108,7 +108,7 @@ Value v_gather(Value x, Value index, int axis, int nbatch, Loc at)
     e += logical_keys(nbatch, ri, KEY_INDEX, end + e);
     logical_keys(axis + 1, rx, KEY_X, end + e);
 
-    Node *r = n_gather(arrange(x.node, have, want), arrange(index.node, hidx, widx), nb, at);
+    Node *r = n_gather_of(arrange(x.node, have, want), arrange(index.node, hidx, widx), nb, at, of);
     return v_result(arrange(r, got, end), set, x.weak && index.weak, at);
 }
 
@@ -244,7 +244,7 @@ static bool take_computed(Cursor *c, Value at, const Index *ix)
         return false;
     }
     Loc loc = c->x.loc;
-    c->x = v_gather(c->x, at, c->axis, 0, ix->loc);
+    c->x = v_gather(c->x, at, c->axis, 0, ix->loc, ix->of);
     c->x.loc = loc;
     c->axis += rank;
     c->gathered = c->gathered || rank;

@@ -36,7 +36,7 @@ void instance_drop(Run *r, int i)
 /* ---- names of tensors */
 
 /* The step that first makes an instance says its model and its name, for the whole program. */
-static const Do *maker(const Desc *d, int inst)
+const Do *instance_maker(const Desc *d, int inst)
 {
     for (int i = 0; i < d->ndo; i++)
         if (d->todo[i].inst == inst && (d->todo[i].kind == DO_NEW || d->todo[i].kind == DO_COPY))
@@ -46,17 +46,17 @@ static const Do *maker(const Desc *d, int inst)
 
 const Model *instance_model(const Desc *d, int inst)
 {
-    const Do *made = maker(d, inst);
+    const Do *made = instance_maker(d, inst);
     return made ? &d->model[made->model] : NULL;
 }
 
 /* "", "plain." or "plain#3.": as much as it takes. */
 static char *prefix(const Desc *d, int inst)
 {
-    const Do *own = maker(d, inst);
+    const Do *own = instance_maker(d, inst);
     bool path_shared = false, name_shared = false;
     for (int i = 0; own && i < d->ninst; i++) {
-        const Do *other = i == inst ? NULL : maker(d, i);
+        const Do *other = i == inst ? NULL : instance_maker(d, i);
         if (!other)
             continue;
         path_shared = path_shared || strcmp(d->model[other->model].name, d->model[own->model].name) == 0;
@@ -72,7 +72,7 @@ char *state_key(const Run *r, int inst, int state)
         known = rt_alloc(sizeof *known * (size_t)r->desc.ninst);
     if (!known[inst])
         known[inst] = prefix(&r->desc, inst);
-    const Do *own = maker(&r->desc, inst);
+    const Do *own = instance_maker(&r->desc, inst);
     return rt_printf("%s%s", known[inst], r->desc.model[own->model].state[state].path);
 }
 
@@ -291,7 +291,7 @@ static void load_instances(Loading *l)
     Run *r = l->r;
     for (const cJSON *o = read_list(l, l->run, "instances", -1); o; o = o->next) {
         int i = (int)read_whole(l, o, "inst", 0, r->desc.ninst - 1), model = (int)read_whole(l, o, "version", 0, r->desc.nmodel - 1);
-        const Do *made = maker(&r->desc, i);
+        const Do *made = instance_maker(&r->desc, i);
         if (!made || made->model != model)
             damaged(l, "version");
         instance_make(r, i, model, made->name);

@@ -262,7 +262,6 @@ static void read_step(const cJSON *o, Desc *d, Do *t)
     t->carry = flag(o, "carry");
     t->lanes = flag(o, "lanes");
     t->learning = flag(o, "learning");
-    READ_LIST(o, "vars", t->nvar, t->var, read_var(item));
     READ_LIST(o, "fields", t->nfield, t->field, read_step_field(item, t->stream < 0 ? &none : &d->stream[t->stream]));
     read_reports(o, t);
     if (t->nreport == 0)
@@ -304,6 +303,7 @@ static Do read_do(const cJSON *o, Desc *d)
     if (k == 6)
         bad("do");
     t.kind = (DoKind)k;
+    READ_LIST(o, "vars", t.nvar, t.var, read_var(item));
     if (t.kind == DO_TABLE)
         read_table(o, d, &t);
     if (t.kind == DO_TABLE || t.kind == DO_SEED)

@@ -126,6 +126,25 @@ static int by_frequency(const void *a, const void *b)
     return x->level != y->level ? (x->level < y->level ? -1 : 1) : x->first - y->first;
 }
 
+/* The instance's name, with the loop variables that it was made under and that are not in its name. */
+static char *label_of(const Run *r, const Instance *in)
+{
+    const Do *made = instance_maker(&r->desc, (int)(in - r->inst));
+    char *label = rt_strdup(in->name);
+    bool open = false;
+    for (int i = 0; made && i < made->nvar; i++) {
+        if (strcmp(made->var[i].text, in->name) == 0)
+            continue;
+        char *longer = rt_printf("%s%s%s = %s", label, open ? ", " : " (", made->var[i].name, made->var[i].text);
+        free(label);
+        label = longer;
+        open = true;
+    }
+    char *closed = rt_printf("%s%s", label, open ? ")" : "");
+    free(label);
+    return closed;
+}
+
 static const char *level_name(const Run *r, const Row *row)
 {
     const Model *m = &r->desc.model[row->in->model];
@@ -174,12 +193,14 @@ static void print_row(const Run *r, const Row *row, const char *model, int wide_
     print_states(r, row, to);
 }
 
-/* States that are as they were born, unless that was asked for. */
+/* States of trained models that are as they were born, unless that was asked for. */
 static void print_unmoved(const Run *r, FILE *to)
 {
     for (int i = 0; i < r->desc.ninst; i++) {
         const Instance *in = &r->inst[i];
-        const Model *m = in->state ? &r->desc.model[in->model] : NULL;
+        const Model *m = in->state && in->steps > 0 ? &r->desc.model[in->model] : NULL;
+        char *name = m ? label_of(r, in) : NULL;
+        const char *of = m && strcmp(name, m->name) != 0 ? name : "";
         for (int k = 0; m && k < m->nstate; k++) {
             const State *s = &m->state[k];
             if (!tracked(s) || (s->rule && strncmp(s->rule, "fixed", 5) == 0))
@@ -187,7 +208,6 @@ static void print_unmoved(const Run *r, FILE *to)
             if (rt_hash(RT_HASH, in->state + s->offset, s->shape.bytes) != in->born[k])
                 continue;
             int64_t updates = level_updates(r, in, k), seen = items_seen(r, in, s);
-            const char *of = strcmp(in->name, m->name) != 0 ? in->name : "";
             if (updates == 0 && s->every > 1 && seen > 0)
                 fprintf(to, "%s%s%s never moved: it is due every %lld items and has seen %lld\n", of, *of ? ": " : "",
                         s->path, (long long)s->every, (long long)seen);
@@ -197,6 +217,7 @@ static void print_unmoved(const Run *r, FILE *to)
                 fprintf(to, "%s%s%s never moved: all of its %lld updates were zero\n", of, *of ? ": " : "", s->path,
                         (long long)updates);
         }
+        free(name);
     }
 }
 
@@ -206,17 +227,22 @@ void levels_table(const Run *r, FILE *to)
     int n = collect(r, &rows), model = 5, level = 5;
     if (n)
         qsort(rows, (size_t)n, sizeof *rows, by_frequency);
+    char **label = rt_alloc(sizeof *label * (size_t)n);
     for (int i = 0; i < n; i++) {
-        int a = (int)strlen(rows[i].in->name), b = (int)strlen(level_name(r, &rows[i]));
+        label[i] = i && rows[i].in == rows[i - 1].in ? rt_strdup("") : label_of(r, rows[i].in);
+        int a = (int)strlen(label[i]), b = (int)strlen(level_name(r, &rows[i]));
         model = a > model ? a : model;
         level = b > level ? b : level;
     }
     if (n)
         fprintf(to, "levels\n  %-*s  %-*s  %7s  %9s  %11s  %s\n", model, "model", level, "level", "every", "updates",
                 "last update", "state");
-    for (int i = 0; i < n; i++)
-        print_row(r, &rows[i], i && rows[i].in == rows[i - 1].in ? "" : rows[i].in->name, model, level, to);
+    for (int i = 0; i < n; i++) {
+        print_row(r, &rows[i], label[i], model, level, to);
+        free(label[i]);
+    }
     print_unmoved(r, to);
+    free(label);
     free(rows);
 }
 

@@ -299,6 +299,7 @@ void saved_close(Saved *s);
 void checkpoint_save(Run *r, const char *path);
 void checkpoint_load(Run *r, const char *path);            /* after the streams are open */
 void checkpoint_weights(Run *r, const char *path);         /* only the instances, and the seed */
+const Do *instance_maker(const Desc *d, int inst);        /* the step that makes it; NULL: none */
 const Model *instance_model(const Desc *d, int inst);      /* NULL if no step makes it */
 char *state_key(const Run *r, int inst, int state);        /* the tensor's name in a checkpoint */
 void instance_make(Run *r, int inst, int model, const char *name);       /* room for it */

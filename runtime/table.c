@@ -272,10 +272,19 @@ static int decimals(const double *v, int n)
     return need == 0 && most < 1000 ? 1 : need;
 }
 
+/* Do so many decimals show less than two digits of v, and lose something of it? */
+static bool too_small(double v, int places)
+{
+    double shown = v * pow(10, places);
+    return v != 0 && fabs(shown) < 9.5 && fabs(shown - round(shown)) > 0.05 * fabs(shown);
+}
+
 static char *number_text(double v, int places)
 {
     if (isnan(v))
         return rt_strdup("nan");
+    if (places != SCIENTIFIC && too_small(v, places))
+        return rt_printf("%.3g", v);
     return places == SCIENTIFIC ? rt_printf("%.3e", v) : rt_printf("%.*f", places, v == 0 ? 0.0 : v);
 }
 
@@ -286,7 +295,7 @@ static char *stat_text(const Stat *s, int places, bool with_sd)
     char *mean = number_text(s->mean, places);
     if (!with_sd)
         return mean;
-    char *sd = number_text(s->sd, places), *both = rt_printf("%s +- %s", mean, sd);
+    char *sd = places == SCIENTIFIC ? rt_printf("%.3e", s->sd) : rt_printf("%.*f", places, s->sd), *both = rt_printf("%s +- %s", mean, sd);
     free(mean);
     free(sd);
     return both;
@@ -446,7 +455,37 @@ static const struct { const char *name; double (*of)(const Matrix *); bool needs
 };
 enum { NSUMMARY = sizeof summaries / sizeof *summaries };
 
-static bool square(const Grid *g) { return g->matrix && g->cols.n > 1 && g->rows.n - g->row0 == g->cols.n; }
+/* Is every stream of which the row's part of the loop trains also one of the other row's? */
+static bool trains_as(const Run *r, const Grid *g, const char *row, const char *other)
+{
+    for (int i = 0; i < r->desc.ndo; i++) {
+        const Do *t = &r->desc.todo[i];
+        bool found = t->kind != DO_TRAIN || !has_var(t, g->d->rows) || strcmp(key_of(r, t, g->d->rows), row) != 0;
+        for (int k = 0; k < r->desc.ndo && !found; k++) {
+            const Do *o = &r->desc.todo[k];
+            found = o->kind == DO_TRAIN && o->stream == t->stream && has_var(o, g->d->rows) && strcmp(key_of(r, o, g->d->rows), other) == 0;
+        }
+        if (!found)
+            return false;
+    }
+    return true;
+}
+
+/* Rows are tasks if no two of them train on the same streams. */
+static bool rows_are_tasks(const Run *r, const Grid *g)
+{
+    for (int i = g->row0; i < g->rows.n; i++)
+        for (int k = g->row0; k < i; k++)
+            if (trains_as(r, g, g->rows.at[i], g->rows.at[k]) && trains_as(r, g, g->rows.at[k], g->rows.at[i]))
+                return false;
+    return true;
+}
+
+/* As many tasks as streams. */
+static bool square(const Run *r, const Grid *g)
+{
+    return g->matrix && g->cols.n > 1 && g->rows.n - g->row0 == g->cols.n && rows_are_tasks(r, g);
+}
 
 /* Over the repeats in which all of its numbers are there. */
 static Stat summary(const Grid *g, int k, int cell)
@@ -649,7 +688,7 @@ static void print_table(Run *r, const Do *d)
         print_grid(&g, stdout);
         if (r->tables)
             write_grid(r, &g);
-        if (square(&g)) {
+        if (square(r, &g)) {
             print_summaries(&g, stdout);
             summary_metrics(r, &g);
             if (r->tables)

@@ -277,7 +277,7 @@ static char *matrix_tests(int row0, int inst, const char *extra)
     for (int i = row0 ? 0 : 3; i < 12; i++) {
         char *var = i < 3 ? "" : fmt("\"vars\":[[\"task\",\"t%d\"]]%s%s", i / 3, *extra ? "," : "", extra);
         if (i >= 3 && i % 3 == 0)
-            todo = fmt("%s,%s", todo, train(inst, "net", 0, 0, var));
+            todo = fmt("%s,%s", todo, train(inst, "net", i / 3, 0, var));
         todo = fmt("%s,%s", todo, test(inst, "net", i + 1, i < 3 ? extra : var));
     }
     return todo;
@@ -311,6 +311,32 @@ Test(runtime, accuracy_matrix)
     HAS(r.out, "bwt_gem");
 }
 
+/* Parts of one stream are no tasks, though there are as many of them as streams. */
+Test(runtime, parts_of_one_stream)
+{
+    char *todo = new_toy(0, "net"), *streams = fmt("%s,%s,%s", csv("a", "a.csv"), point("q", 0.3), point("r", 0.4));
+    for (int i = 0; i < 2; i++) {
+        char *vars = fmt("\"vars\":[[\"part\",\"%d\"]]", i);
+        todo = fmt("%s,%s,%s,%s", todo, train(0, "net", 0, 0, vars), test(0, "net", 1, vars), test(0, "net", 2, vars));
+    }
+    Ran r = run_toy(streams, fmt("%s,%s", todo, LOSS_TABLE("\"rows\":\"part\",\"cols\":\"stream\"")), "");
+    OK(r);
+    HAS(r.out, "loss by part and stream");
+    LACKS(r.out, "acc_last");
+}
+
+/* A number that the decimals of the others would hide has its own. */
+Test(runtime, small_beside_large)
+{
+    char *streams = fmt("%s,%s,%s,%s", csv("a", "a.csv"), point("q", 123.25), point("r", 1.25e-5), point("s", 0.25));
+    char *todo = fmt("%s,%s,%s,%s,%s", new_toy(0, "p"), test(0, "p", 1, ""), test(0, "p", 2, ""), test(0, "p", 3, ""), LOSS_TABLE("\"rows\":\"stream\""));
+    Ran r = run_toy(streams, todo, "");
+    OK(r);
+    HAS(r.out, "123.25\n");
+    HAS(r.out, " 1.25e-05\n");
+    HAS(r.out, "    0.25\n");
+}
+
 /* Columns that have the rows' names belong to them, in whatever order: .9 and .8 are the tasks just learned. */
 Test(runtime, accuracy_matrix_by_name)
 {
@@ -321,7 +347,7 @@ Test(runtime, accuracy_matrix_by_name)
     for (int i = 0; i < 4; i++) {
         char *vars = fmt("\"vars\":[[\"task\",\"%s\"]]", r[i].task);
         streams = fmt("%s,%s", streams, renamed(point(fmt("q%d", i), r[i].v), r[i].stream));
-        todo = fmt("%s,%s,%s", todo, train(0, "net", 0, 0, vars), test(0, "net", i + 1, vars));
+        todo = fmt("%s,%s,%s", todo, train(0, "net", i / 2, 0, vars), test(0, "net", i + 1, vars));
     }
     OK(run_toy(streams, fmt("%s,%s", todo, LOSS_TABLE("\"rows\":\"task\",\"cols\":\"stream\"")), "--metrics m"));
     char *s = strstr(read_text_file("m"), "\"acc_last\"");
@@ -389,7 +415,11 @@ Test(runtime, levels)
     HAS(r.out, "Toy.idle never moved");
     LACKS(r.out, "Toy.w never moved");
     r = run_toy(AB, fmt("%s,%s", new_toy(0, "p"), test(0, "p", 0, "")), "");
-    HAS(r.out, "Toy.w never moved\n");
+    LACKS(r.out, "never moved");                 /* nothing was trained */
+    r = run_toy(AB, fmt("{\"do\":\"new\",\"inst\":0,\"model\":0,\"name\":\"p\",\"vars\":[[\"task\",\"7\"],[\"net\",\"p\"]]},%s", train(0, "p", 0, 12, "")), "");
+    OK(r);
+    HAS(r.out, "  p (task = 7)  Toy ");
+    HAS(r.out, "p (task = 7): Toy.idle never moved");
 }
 
 /* ---- what is written */

@@ -296,7 +296,7 @@ Test(tensor, types_meet)
     IS_VEC(bin("+", i, v_int(INT64_C(1) << 40)), I64, 7 + 0x1p40, -7 + 0x1p40);
     IS_VEC(bin("/", VEC_OF(U8, 51, 255), v_int(255)), F64, 0.2, 1);
     IS_VEC(bin("+", VEC_OF(U8, 200, 255), VEC_OF(U8, 100, 255)), I32, 300, 510);
-    IS_VEC(v_convert(V(1.75, -1.75), I32, here), I32, 1, -1);
+    IS_VEC(v_convert(V(2, -1), I32, here), I32, 2, -1);
     IS_SCALAR(v_convert(v_int(3), F32, here), F32, 3);
     IS_VEC(v_as_float(i, here), F64, 7, -7);
     opt.f64 = false;
@@ -945,6 +945,7 @@ Test(tensor, messages_of_operators)
     ERROR(v_convert(v_int(INT64_C(3000000000)), I32, here), "the number 3000000000 does not fit into i32");
     ERROR(v_convert(v_int(256), U8, here), "the number 256 does not fit into u8");
     ERROR(v_convert(v_real(0.5), I32, here), "the number 0.5 does not fit into i32");
+    ERROR(v_convert(V(1.75, -1.75), I32, here), "a tensor [2] of f64 does not become i32 by itself: floor(x) cuts it down, floor(x + 0.5) rounds it");
     ERROR(v_convert(v_real(1e30), I64, here), "the number 1e+30 does not fit into i64");
     ERROR(v_stretch(v, SHAPE(3), here, "W"), "W has shape [3], and a tensor [2] does not stretch to it");
     ERROR(v_stretch(a, SHAPE(3), here, "W"), "W has shape [3], and a tensor [2, 3] does not stretch to it");
