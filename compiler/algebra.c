@@ -651,6 +651,9 @@ static Node *rule_contract(const Node *x)
     unsigned summed = 0;
     if (is(s[0].x, 0) || is(s[1].x, 0))
         return like(x, 0);
+    for (int i = 0; i < 2; i++)
+        if (s[i].x->op == OP_STOP && s[i].x->a.k <= STOP_USES)
+            return relabel(x);                             /* this product is looked at as it stands */
     memcpy(s[0].l, x->a.la, MAXDIM);
     memcpy(s[1].l, x->a.lb, MAXDIM);
     while (again) {

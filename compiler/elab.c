@@ -639,7 +639,7 @@ static Value tuple_binary(int op, Value a, Value b, Loc at)
     if (!la && !lb) {
         Value v[2] = { a, b };
         frames_meet(2, v);
-        return v_binary(op, v[0], v[1], at);
+        return op == '@' ? uses_product(v[0], v[1], at) : v_binary(op, v[0], v[1], at);
     }
     if (op != '+' && op != '-' && op != '*' && op != '/') { error_at(at, "instances and tuples take +, -, and * and / by a number only"); return v_err(); }
     if (la && lb && a.n != b.n) { error_at(at, "tuples of %d and %d tensors do not meet", a.n, b.n); return v_err(); }
@@ -698,26 +698,13 @@ static bool reduce_tuple(const Closure *f, int n, Value *arg, Loc at, Value *out
     return true;
 }
 
-/* A matrix called like a function is a linear map over the last axis. */
+/* A matrix called like a function. */
 static Value call_matrix(Value m, Value x, Loc at)
 {
-    int rank, xr;
-    int32_t dim[MAXDIM], xd[MAXDIM];
-    v_shape(m, &rank, dim);
-    if (rank != 2) { error_at(at, "only matrices are called, and this is %s", v_show(m)); return v_err(); }
-    x = v_as_tensor(x, at);
-    if (x.kind != V_TENSOR) return v_err();
-    Value mx[2] = { m, x };
+    Value mx[2] = { m, v_as_tensor(x, at) };
+    if (mx[1].kind != V_TENSOR) return v_err();
     frames_meet(2, mx);
-    m = mx[0]; x = mx[1];
-    v_shape(x, &xr, xd);
-    if (!xr) { error_at(at, "a matrix [%d, %d] is called with vectors, not with a scalar", dim[0], dim[1]); return v_err(); }
-    int ax[MAXDIM];
-    if (!axes_fit(xr - 1, at)) return v_err();
-    for (int i = 0; i < xr - 1; i++) { ax[i] = axis_push(xd[i]); x = v_raise_axis(x, ax[i]); }
-    Value y = v_binary('@', m, x, at);
-    for (int i = xr - 2; i >= 0; i--) { y = y.kind == V_ERR ? y : v_lower_axis(y, ax[i]); axis_pop(); }
-    return y;
+    return uses_linear(mx[0], mx[1], at);
 }
 
 static Closure *closure_given(Closure *f, int n, Value *arg, const char **name, Loc *argloc, Loc at)
@@ -911,7 +898,7 @@ Value exec(Scope *s, Ast **body, int n, bool *done)
         case S_BIND: exec_bind(s, st); break;
         case S_MOVE: stmt_move(s, st); break;
         case S_LEARN: case S_STATE:
-            if (el.lvl && el.lvl->kind == L_RULE) rule_declare(s, st);
+            if (el.lvl && el.lvl->kind == L_RULE && !el.inst) rule_declare(s, st);
             else if (el.lvl && el.lvl->kind == L_LEVEL && el.lvl->ast->body == body) break;
             break;
         case S_DEFAULT: break;

@@ -222,7 +222,9 @@ Value call_inst(Inst *i, int n, Value *arg, const char **name, Loc *argloc, Loc 
 {
     Value v = v_err();
     for (int k = 0; k < n; k++) if (name[k]) { error_at(argloc[k], "the inputs of an instance have no names"); return v; }
-    if (el.mode != M_STEP || (el.lvl && el.lvl->kind == L_RULE)) { error_at(at, "'%s' is called where its states are not at hand; call it in a model's body", i->path); return v; }
+    bool rule = false;
+    for (Lvl *l = el.lvl; l; l = l->parent) rule |= l->kind == L_RULE;
+    if (el.mode != M_STEP || (rule && !i->rule)) { error_at(at, "'%s' is called where its states are not at hand; call it in a model's body", i->path); return v; }
     if (!enter(i->def->name, at)) { el.depth--; return v; }
     Inst *keep = el.inst;
     DrawContext draw = draws;

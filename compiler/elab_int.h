@@ -7,9 +7,11 @@ typedef VEC(Node *) Nodes;
 typedef VEC(Ast *) Asts;
 typedef VEC(Value) ValueList;
 typedef struct { uint8_t *in; uint32_t n; } NodeSet;       /* nodes by their ids */
+typedef VEC(uint8_t) Kinds;                               /* of a region's formals or results */
 
 typedef struct Inst Inst;
 typedef struct Var Var;
+typedef struct Use Use;
 typedef struct Lvl Lvl;
 typedef struct Elabmodel Elabmodel;
 
@@ -26,6 +28,9 @@ typedef struct Closure {
 typedef struct Binding { const char *name; Value v; Var *var; bool fixed; Loc at; struct Binding *next; } Binding;
 typedef struct LevelRec { const char *name; struct Lvl *lvl; struct LevelRec *next; } LevelRec;
 struct Scope { Scope *parent; Binding *first; LevelRec *levels; int file; bool is_file, is_body; Loc at; };
+
+/* The uses of W that its rule sees: x, u, w; NULL: it is used otherwise, and where, or the reason has been said. */
+typedef struct Seen { Node *node[3]; bool otherwise; Loc at; } Seen;
 
 /* A state while it is elaborated. */
 struct Var {
@@ -45,7 +50,10 @@ struct Var {
     Node *counted; uint16_t counted_axes;      /* the count after this item, in this entry */
     Loc clock_at; Ast *when; bool when_sum; Value due;       /* every when c [sum]: whether this item ticks, once that is known */
     bool ever_moved, ever_read, fixed;
-    int lead;                    /* rule states: leading axes over which the rule is mapped */
+    int lead, lead_at;           /* while a rule is mapped over leading axes: how many, and which map axis is the first */
+    char wants;                  /* does its rule see the uses: 'y', 'n', 0: not yet known */
+    int64_t use_tag;             /* of the stop through which it goes into products */
+    Seen *seen; Var *rows[3];    /* in this entry; under `every n` the rows since the last update */
     /* states of inner levels: carries of the level's loop */
     bool inner, hidden, is_frozen;
     struct Frame *frame;         /* while its loop is open */
@@ -68,6 +76,7 @@ struct Inst {
     int ndraws;
     const char *from; Ast **map; int nmap; Scope *from_scope; Loc from_at;   /* from FILE (..) */
     bool called, inner;
+    Lvl *rule;                   /* of a rule's state: the rule at work */
 };
 
 /* A level in whose body we are: a model, or a rule at work on one tensor. */
@@ -90,7 +99,7 @@ struct Lvl {
     LvlKind kind; Lvl *parent; int64_t tag;
     Elabmodel *em; Level *level;
     /* rules */
-    Closure *rule; Var *w; Value g, t; const char *path; bool g_given; int nest;
+    Closure *rule; Var *w; Value g, t, use[3]; const Seen *looked; const char *path; bool g_given; int nest;
     Scope *run, *init;           /* the rule's scope, and the one in which its states are born */
     VEC(Var *) own;              /* rules: states declared so far */
     int ncalls; const char *calls[16]; int lead; Scope *params;
@@ -161,6 +170,7 @@ extern struct El {
     Scope *finish_scope; Node *finish_acc; Report *finish_report;
     bool in_report;
     Frame *frame; VEC(Var *) inner;   /* the innermost open loop; states of inner levels in this entry */
+    VEC(Use *) use;              /* products with states whose rules see them */
     int depth;                   /* of calls: recursion is an error */
 } el;
 
@@ -202,6 +212,7 @@ Var  *var_find(Elabmodel *em, const char *path);
 Value init_value(Elabmodel *em, const char *path, Scope *s, Ast *stmt, Loc at, int *rank, int32_t *dim, Dt *dt);
 int   live_vars(Var ***out);                            /* the model's states and those of open levels */
 Value var_rule(Var *v, Loc at);
+Ast  *var_with(Var *v, Scope **s);                      /* what it evaluates, where; NULL: no rule */
 Var  *var_count(Var *v);
 Scope *level_scope(Var *v, Scope *s);
 Scope *call_scope(Inst *i, Scope *s);
@@ -252,6 +263,18 @@ void  stmt_every(Scope *s, Ast *st);
 bool  apply_rule_call(Scope *s, Value f, int n, Value *arg, Loc at);     /* a statement `adamw(lr)(W, e)` */
 Value eval_total(Scope *s, Ast *call);
 void  rule_declare(Scope *s, Ast *st);
+Var  *rule_part(Inst *in, Scope *s, Ast *st, Ast *name);   /* a state of an instance in a rule */
+
+/* elab_uses.c: x, u, w */
+Value uses_product(Value a, Value b, Loc at);           /* a @ b */
+Value uses_linear(Value m, Value x, Loc at);            /* m(x) */
+void  uses_close(Frame *f, Nodes *res, Kinds *kind);    /* before and after the loop of f is made */
+void  uses_closed(Frame *f, Node *const *out);
+bool  uses_wanted(Var *v);                              /* does its rule see them? */
+int   uses_taps(Var *v, Nodes *taps);                   /* the nodes at which the gradient is w u; their number */
+void  uses_seen(Var *v, Node *w, Node *e, int64_t tag, Node *const *du);
+void  uses_gather(Var *v, Loc at);                      /* the rows since the last update */
+void  uses_left(Var *v, int64_t count);
 
 /* elab_model.c: versions */
 Elabmodel *model_get(Closure *c, Loc at);

@@ -7,13 +7,21 @@
 
 /* ---- rules */
 
+/* Which of x, u, w an input of a rule is; -1: none. */
+static int use_index(const Ast *input)
+{
+    const char *name = input->name;
+    return !name[0] || name[1] || input->b ? -1 : name[0] == 'x' ? 0 : name[0] == 'u' ? 1 : name[0] == 'w' ? 2 : -1;
+}
+
 static bool rule_inputs_supported(Ast *def)
 {
-    if (def->ninputs > 2) {
-        error_at(def->inputs[2]->loc, "`%s` in a rule comes with the next release; this one has W and g", def->inputs[2]->name);
-        return false;
-    }
-    if (def->ninputs == 2) return true;
+    for (int i = 2; i < def->ninputs; i++)
+        if (use_index(def->inputs[i]) < 0) {
+            error_at(def->inputs[i]->loc, "a rule takes the tensor that it moves, its gradient, and of the tensor's uses x, u and w, under these names");
+            return false;
+        }
+    if (def->ninputs >= 2) return true;
     error_at(def->loc, "a rule takes the tensor that it moves and its gradient: rule %s(..) (W, g) { .. }", def->name);
     return false;
 }
@@ -42,7 +50,9 @@ static bool rule_enter(Lvl *l, Closure *c, Var *w, int *extra, int *lead_before)
         if (!meet_type(dims, def->inputs[0], dim + *extra, arena_printf("'%s' is", w->st->path), c->at)) { *extra = 0; return false; }
         for (int k = 0; k < *extra; k++) axis_push(dim[k]);
         w->lead += *extra;
+        w->lead_at = axes.n - w->lead;
         raise_lead(&l->g, *extra);
+        for (int k = 0; k < 2; k++) raise_lead(&l->use[k], *extra);
     }
     l->run = scope_new(dims, c->at);
     l->init = scope_new(dims, c->at);
@@ -50,7 +60,37 @@ static bool rule_enter(Lvl *l, Closure *c, Var *w, int *extra, int *lead_before)
     return true;
 }
 
-static void rule_bind(Lvl *l, Closure *c, Var *w)
+/* Binds x, u, w where the rule names them; false after a message. */
+static bool bind_uses(Lvl *l, Closure *c, Var *w)
+{
+    for (int i = 2; i < c->def->ninputs; i++) {
+        Ast *in = c->def->inputs[i];
+        Value v = l->use[use_index(in)];
+        int rank; int32_t dim[MAXDIM];
+        if (v.kind != V_TENSOR) {
+            const Seen *s = l->looked;
+            const char *rule = c->def->name;
+            if (w->st->rank < 2) error_at(c->at, "the rule '%s' sees how a matrix is used, and '%s' is none; by_rank(matrix, other) gives each its own rule", rule, w->st->path);
+            else if (!s) error_at(c->at, "the rule '%s' sees how '%s' is used; here it is given a gradient alone: write %s(..)(W, g, x, u, w)", rule, w->st->path, rule);
+            else if (s->otherwise) {
+                error_at(s->at, "'%s' is used here otherwise than as W @ x, W(x) or x @ W', so the rule '%s' does not see how", w->st->path, rule);
+                note_at(c->at, "the rule is given here");
+            }
+            return false;
+        }
+        v_shape(v, &rank, dim);
+        if (in->type && rank != in->type->n) {
+            error_at(in->loc, "'%s' is declared %s, and of '%s' it is %s", in->name, ast_text(in->type), w->st->path, v_dims(v));
+            return false;
+        }
+        if (in->type && !meet_type(l->run->parent, in, dim, arena_printf("for '%s' it is", w->st->path), c->at)) return false;
+        scope_bind(l->run, in->name, v, c->at);
+    }
+    return true;
+}
+
+/* Binds W and g. */
+static void rule_scopes(Lvl *l, Closure *c, Var *w)
 {
     Value born = w->born;
     raise_lead(&born, w->lead);
@@ -74,12 +114,17 @@ static bool arguments_alike(const Closure *c, const Var *w)
     return true;
 }
 
-/* Moves w by the rule c with gradient g; t counts its updates. */
-static void apply_rule(Closure *c, Var *w, Value g, Value t, const char *path, Moved *set, bool g_given)
+/* Moves w by the rule c with gradient g; t counts its updates; use: x, u, w. seen says why there are none; NULL: nobody looked. */
+static void apply_rule(Closure *c, Var *w, Value g, const Value *use, const Seen *seen, Value t, const char *path, Moved *set, bool g_given)
 {
     static int depth;
     Lvl *l = NEW(Lvl);
-    *l = (Lvl){ .kind = L_RULE, .frame = w->frame, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .rule = c, .w = w, .g = g, .t = t, .path = path, .set = set, .g_given = g_given };
+    *l = (Lvl){ .kind = L_RULE, .frame = w->frame, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .rule = c, .w = w, .g = g, .t = t, .path = path, .set = set, .looked = seen, .g_given = g_given };
+    memcpy(l->use, use, sizeof l->use);
+    if (c->def->ninputs >= 2 && c->def->inputs[1]->b) {   /* taken at a place of the rule's own states, and a constant to its objectives */
+        l->g.node = n_stop(l->g.node, l->tag);
+        for (int k = 0; k < 3; k++) if (l->use[k].kind == V_TENSOR) l->use[k].node = n_stop(l->use[k].node, l->tag);
+    }
     Lvl *keep = el.lvl;
     Inst *inst = el.inst;
     DrawContext draw = draws;
@@ -92,8 +137,8 @@ static void apply_rule(Closure *c, Var *w, Value g, Value t, const char *path, M
     if (depth > 50) { error_at(c->at, "the rule '%s' applies itself without end", c->def->name); return; }
     depth++;
     bool ok = rule_enter(l, c, w, &extra, &lead);
-    if (ok) {
-        rule_bind(l, c, w);
+    if (ok) rule_scopes(l, c, w);
+    if (ok && bind_uses(l, c, w)) {
         el.lvl = l; el.inst = NULL;
         draws.path = path; draws.ndraws = 0;
         draws.item = n_iconst(I64, 0); draws.item_axes = 0;
@@ -112,9 +157,11 @@ bool apply_rule_call(Scope *s, Value f, int n, Value *arg, Loc at)
 {
     (void)s;
     Lvl *l = el.lvl;
+    Ast *def = f.clo->def;
     if (!l || l->kind != L_RULE || n < 2 || arg[0].kind != V_TENSOR || arg[0].state != l->w->st) return false;
-    if (n > 2) { error_at(at, "a rule is applied to the tensor and a gradient: %s(W, g)", f.clo->def->name); return true; }
-    if (f.clo->def->ninputs == 2 && f.clo->def->inputs[1]->b) {
+    if (n > 2 && n != def->ninputs) { error_at(at, "a rule is applied to the tensor and a gradient: %s(W, g)", def->name); return true; }
+    if (!rule_inputs_supported(def)) return true;
+    if (def->inputs[1]->b) {
         error_at(at, "the rule '%s' asks for the gradient elsewhere (g at E); it moves a state itself and is not applied inside another rule", f.clo->def->name);
         return true;
     }
@@ -127,10 +174,13 @@ bool apply_rule_call(Scope *s, Value f, int n, Value *arg, Loc at)
     bool same = g.node == l->g.node && l->g_given;
     g = v_stretch(v_convert(g, l->w->st->dt, at), rank, dim, at, "the gradient given to the rule");
     if (g.kind != V_TENSOR) return true;
-    const char *name = f.clo->def->name;
+    Value use[3] = { 0 };
+    if (same) memcpy(use, l->use, sizeof use);
+    for (int i = 2; i < n; i++) use[use_index(def->inputs[i])] = v_as_float(arg[i], at);
+    const char *name = def->name;
     for (int i = 0; i < l->ncalls; i++) if (l->calls[i] == name) name = arena_printf("%s%d", name, l->ncalls);
-    if (l->ncalls < 16) l->calls[l->ncalls++] = f.clo->def->name;
-    apply_rule(f.clo, l->w, g, l->t, arena_printf("%s.%s", l->path, name), l->set, same);
+    if (l->ncalls < 16) l->calls[l->ncalls++] = def->name;
+    apply_rule(f.clo, l->w, g, use, same ? l->looked : NULL, l->t, arena_printf("%s.%s", l->path, name), l->set, same);
     return true;
 }
 
@@ -157,10 +207,10 @@ static Var *inner_rule_state(Lvl *l, const char *path, Ast *name, Value x, Dt dt
     return v;
 }
 
-/* A rule's own `state` or `learn`: found by its path, or born now, in the init graph. */
-static Var *rule_state(Scope *s, Ast *st, Ast *name, Lvl *l)
+/* A rule's own `state` or `learn`, or one of an instance in a rule: found by its path, or born now, in the init graph, of values of scope s. */
+static Var *rule_state(Scope *s, Ast *st, Ast *name, Lvl *l, Inst *in)
 {
-    const char *path = arena_printf("%s.%s", l->path, name->name);
+    const char *path = arena_printf("%s.%s", in ? in->path : l->path, name->name);
     int rank; int32_t dim[MAXDIM], full[MAXDIM];
     Dt dt;
     bool inner = l->w->inner;
@@ -170,7 +220,9 @@ static Var *rule_state(Scope *s, Ast *st, Ast *name, Lvl *l)
     DrawContext draw = draws;
     if (!inner) el.mode = M_INIT;
     if (!inner) draws = (DrawContext){ .seed = el.em->init_seed, .step = n_iconst(I64, 0), .item = n_iconst(I64, 0), .path = path };
-    Value x = init_value(el.em, path, l->init, st, name->loc, &rank, dim, &dt);
+    Value x = init_value(el.em, path, s, st, name->loc, &rank, dim, &dt);
+    for (int k = 0; in && k < in->init.n && x.kind != V_ERR; k++)
+        if (in->init.at[k].name == name->name) x = v_stretch(v_convert(in->init.at[k].v, dt, in->init.at[k].at), rank, dim, in->init.at[k].at, arena_printf("'%s'", path));
     el.mode = mode;
     draws = draw;
     if (x.kind == V_ERR) return NULL;
@@ -191,40 +243,55 @@ static Var *rule_state(Scope *s, Ast *st, Ast *name, Lvl *l)
         }
     v = var_new(el.em, path, name->name, ST_RULE, dt, rank + l->lead, full, born, name->loc);
     v->st->of = l->w->st;
-    (void)s;
     return v;
 }
 
-static bool rule_can_have(Ast *st, Lvl *l)
+/* What a rule's state is now: declared in scope s, of the instance in, or of the rule itself. */
+static void rule_owns(Lvl *l, Var *v, Ast *st, Scope *s, Inst *in)
 {
-    if (st->cl && (st->cl->keep || st->cl->mode || st->cl->in || st->cl->from)) {
-        error_at(st->loc, "a rule's state takes `every` and `with` only");
-        return false;
-    }
-    if (!st->type && st->a && !st->drawn && st->a->kind == E_CALL) {
-        Value v = eval_quiet(l->init, st->a);
-        if (v.kind == V_DEF && v.clo->def && v.clo->def->kind == D_BLOCK) {
-            error_at(st->loc, "instances of blocks in rules come with the next release");
-            return false;
-        }
-    }
-    return true;
+    v->cl = st->cl; v->cl_scope = s; v->inst = in; v->lvl = l; v->lead = l->lead; v->lead_at = axes.n - l->lead;
+    v->learn = st->kind == S_LEARN; v->moved = false; v->counted = NULL; v->due = (Value){ 0 };
+    v->moves = l->w->moves;
+    var_clock(v);
+    PUSH(l->own, v);
+}
+
+/* A state of an instance in a rule. */
+Var *rule_part(Inst *in, Scope *s, Ast *st, Ast *name)
+{
+    Var *v = rule_state(s, st, name, in->rule, in);
+    if (v) rule_owns(in->rule, v, st, s, in);
+    return v;
+}
+
+/* `learn m = Memory(o)`: its states are states of the rule. */
+static Value rule_instance(Scope *s, Ast *st, const char *name, Lvl *l, Closure *block)
+{
+    Inst *in = inst_new(block, arena_printf("%s.%s", l->path, name), NULL, el.em, st->loc);
+    if (!in) return v_err();
+    in->rule = l; in->inner = l->w->inner;
+    in->cl = st->cl; in->cl_scope = s;
+    inst_declare(in);
+    return (Value){ .kind = V_INST, .inst = in, .loc = st->loc };
 }
 
 void rule_declare(Scope *s, Ast *st)
 {
     Lvl *l = el.lvl;
-    bool can = rule_can_have(st, l);
+    bool can = !st->cl || !(st->cl->keep || st->cl->mode || st->cl->in || st->cl->from);
+    Value block = st->type || !st->a || st->drawn ? v_none() : eval_quiet(l->init, st->a);
+    if (!can) error_at(st->loc, "a rule's state takes `every` and `with` only");
     for (int i = 0; i < st->nnames; i++) {
-        if (!can) { scope_bind(s, st->names[i]->name, v_err(), st->names[i]->loc); continue; }
-        Var *v = rule_state(s, st, st->names[i], l);
-        if (!v) { scope_bind(s, st->names[i]->name, v_err(), st->names[i]->loc); continue; }
-        v->cl = st->cl; v->cl_scope = s; v->lvl = l; v->lead = l->lead; v->learn = st->kind == S_LEARN; v->moved = false; v->counted = NULL; v->due = (Value){ 0 };
-        v->moves = l->w->moves;
-        var_clock(v);
-        PUSH(l->own, v);
-        scope_bind(s, st->names[i]->name, v_none(), st->names[i]->loc);
-        for (Binding *b = s->first; b; b = b->next) if (b->name == st->names[i]->name) b->var = v;
+        Ast *name = st->names[i];
+        if (block.kind == V_DEF && block.clo->def && block.clo->def->kind == D_BLOCK) {
+            scope_bind(s, name->name, can ? rule_instance(s, st, name->name, l, block.clo) : v_err(), name->loc);
+            continue;
+        }
+        Var *v = can ? rule_state(l->init, st, name, l, NULL) : NULL;
+        scope_bind(s, name->name, v ? v_none() : v_err(), name->loc);
+        if (!v) continue;
+        rule_owns(l, v, st, s, NULL);
+        for (Binding *b = s->first; b; b = b->next) if (b->name == name->name) b->var = v;
     }
 }
 
@@ -286,7 +353,7 @@ static bool wrt_add(Value v, Loc at, Var ***vars, int *n, int *cap)
         Var **in; int k;
         inst_vars(v.inst, &in, &k);
         for (int i = 0; i < k; i++) {
-            if (in[i]->st->kind != ST_LEARN) continue;
+            if (in[i]->st->kind != ST_LEARN && !in[i]->learn) continue;
             vec_grow((void **)vars, cap, *n, sizeof **vars);
             (*vars)[(*n)++] = in[i];
         }
@@ -371,35 +438,45 @@ static Value next_count(Var *v)
     return v_tensor(v->counted = n, 0);
 }
 
-/* `g at E`: where the rule asks for the gradient, E of the state as it is now and the rule's arguments. NULL: at the state itself. */
-static Node *gradient_place(Var *v, Closure *c)
+static void declare_states(Scope *s, Ast **body, int n)
 {
-    Ast *def = c->def, *at = def->ninputs == 2 ? def->inputs[1]->b : NULL;
-    int rank, extra = 0; int32_t dim[MAXDIM];
-    if (!at || (!v->inner && el.lvl->kind != L_RULE && !arguments_alike(c, v))) return NULL;
-    Axes outside = axes;
-    if (!v->inner && el.lvl->kind != L_RULE) axes.n = 0;
-    Scope *s = scope_new(file_scope(def->loc.file), c->at);
-    Value now = v->cur;
-    now.state = NULL;
-    if (el.lvl->kind == L_RULE) raise_lead(&now, v->lead);
-    v_shape(now, &rank, dim);
-    Value e = v_err();
-    if (bind_params(s, def, c)) {
-        Ast *type = def->inputs[0]->type;
-        s = scope_new(s, c->at);
-        extra = type && rank > type->n ? rank - type->n : 0;
-        if (!type || (rank >= type->n && meet_type(s, def->inputs[0], dim + extra, arena_printf("'%s' is", v->st->path), c->at))) {
-            for (int k = 0; k < extra; k++) axis_push(dim[k]);
-            raise_lead(&now, extra);
-            scope_bind(s, def->inputs[0]->name, now, c->at);
-            e = v_convert(v_as_float(eval(s, at), at->loc), v->st->dt, at->loc);
-        }
+    for (int i = 0; i < n; i++) {
+        bool known;
+        if (body[i]->kind == S_LEARN || body[i]->kind == S_STATE) rule_declare(s, body[i]);
+        if (body[i]->kind != S_IF) continue;
+        bool yes = eval_flag(s, body[i]->a, &known);
+        if (known) declare_states(s, yes ? body[i]->body : body[i]->body2, yes ? body[i]->nbody : body[i]->nbody2);
     }
-    int lead = extra + (el.lvl->kind == L_RULE ? v->lead : 0);
-    if (e.kind == V_TENSOR) e = v_stretch(e, rank - extra, dim + extra, at->loc, "the place of the gradient");
-    for (int k = 0; k < lead && e.kind == V_TENSOR; k++) e = v_lower_axis(e, axes.n - 1 - k);
+}
+
+/* `g at E`: where the rule asks for the gradient, E of the state and of the rule's own, as they are now, and its arguments. NULL: at the
+   state itself. */
+static Node *gradient_place(Var *v, Closure *c, Value t)
+{
+    Ast *def = c->def, *at = def->ninputs >= 2 ? def->inputs[1]->b : NULL;
+    Lvl *keep = el.lvl, *l = NEW(Lvl);
+    Inst *inst = el.inst;
+    Axes outside = axes;
+    Value e = v_err();
+    int extra, lead, rank;
+    int32_t dim[MAXDIM];
+    bool outer = !v->inner && keep->kind != L_RULE;
+    if (!at || (outer && !arguments_alike(c, v))) return NULL;
+    if (outer) axes.n = 0;
+    *l = (Lvl){ .kind = L_RULE, .frame = v->frame, .parent = keep, .tag = graph_uid(), .em = el.em, .rule = c, .w = v, .g = v_err(), .t = t,
+                .path = v->st->path };
+    if (rule_enter(l, c, v, &extra, &lead)) {
+        rule_scopes(l, c, v);
+        el.lvl = l; el.inst = NULL;
+        declare_states(l->run, def->body, def->nbody);
+        e = v_convert(v_as_float(eval(l->run, at), at->loc), v->st->dt, at->loc);
+        v_shape(var_value(v), &rank, dim);
+        if (e.kind == V_TENSOR) e = v_stretch(e, rank, dim, at->loc, "the place of the gradient");
+    }
+    for (int k = v->lead - 1; k >= 0 && e.kind == V_TENSOR; k--) e = v_lower_axis(e, v->lead_at + k);
+    el.lvl = keep; el.inst = inst;
     axes = outside;
+    v->lead = lead;
     if (e.kind != V_TENSOR) return NULL;
     if (v->frame) e = frames_enter(e);
     if (e.axes & ~lanes(v)) { error_at(at->loc, "the place of a gradient is one value a step, and this is each item's own"); return NULL; }
@@ -426,10 +503,10 @@ static Value value_subst(Value v, Nodes *from, Nodes *to)
 
 /* Where the gradient is taken, and with it the rule's arguments. `anchor`: those of the body run with the state at the start of
    the item's block. `g at E`: the gradient at E of the running state, all else as it is. */
-static void anchored(Var *v, Node *w, Node **g, Value *rule)
+static void anchored(Var *v, Node *w, Node **g, Value *rule, Value t)
 {
     Nodes from = { 0 }, to = { 0 };
-    Node *place = gradient_place(v, rule->clo);
+    Node *place = gradient_place(v, rule->clo, t);
     bool block = v->block && !v->is_frozen;
     if (!block && !place) return;
     for (int i = 0; i < el.inner.n; i++) {
@@ -440,6 +517,7 @@ static void anchored(Var *v, Node *w, Node **g, Value *rule)
     }
     if (place) { PUSH(from, w); PUSH(to, place); }
     graph_subst(1, g, from.n, from.at, to.at);
+    if (v->seen && v->seen->node[0]) graph_subst(3, v->seen->node, from.n, from.at, to.at);
     if (place) return;
     *rule = value_subst(*rule, &from, &to);
 }
@@ -458,21 +536,33 @@ static void flush_later(Ast *st, Vars *moved, Value *rule)
     if (f->n && el.lvl->kind == L_LEVEL) PUSH(el.lvl->flush, f);
 }
 
+/* x, u, w as the rule gets them. */
+static void uses_raised(Var *v, Value *use)
+{
+    memset(use, 0, 3 * sizeof *use);
+    if (!v->seen || !v->seen->node[0]) return;
+    for (int k = 0; k < 2; k++) use[k] = raised(v, v->seen->node[k]);
+    use[2] = v_tensor(v->seen->node[2], 0);
+}
+
 /* Applies the rules to the states, each if it is due. */
 static void move_due(Moved *set, Value *rule, Value *t, Loc at, bool explain)
 {
     for (int i = 0; i < set->n; i++) {
         Var *v = set->var[i];
+        Value use[3];
+        uses_raised(v, use);
         if (explain) explain_unit(v, rule[i]);
-        if (set->due[i].kind != V_TENSOR) { apply_rule(rule[i].clo, v, set->g[i], t[i], v->st->path, set, true); continue; }
+        if (set->due[i].kind != V_TENSOR) { apply_rule(rule[i].clo, v, set->g[i], use, v->seen, t[i], v->st->path, set, true); continue; }
         Nodes cut = { 0 };
         add_value(&cut, rule[i]);
         add_value(&cut, set->g[i]);
         add_value(&cut, t[i]);
+        for (int k = 0; k < 3; k++) add_value(&cut, use[k]);
         for (int j = 0; j < set->n; j++) { add_value(&cut, set->g[j]); add_value(&cut, set->w[j]); add_value(&cut, set->due[j]); }
         Snap snap = snap_begin();
         if (explain && el.lvl->kind == L_RULE) explain_clock(v->when ? clock_text(v->st) : arena_printf("every %lld", (long long)v->st->every));
-        apply_rule(rule[i].clo, v, set->g[i], t[i], v->st->path, set, true);
+        apply_rule(rule[i].clo, v, set->g[i], use, v->seen, t[i], v->st->path, set, true);
         if (explain) explain_clock(NULL);
         if (v->gsum) var_set(v->gsum, v_real(0), at);
         if (v->when) tick_counted(v, t[i].node, at);
@@ -494,6 +584,7 @@ void flush_states(Lvl *l, Node *last)
             if (v->st->mean) sum = n_bin(OP_DIV, sum, n_expand(n_const((Dt)sum->dt, (double)(total % every)), sum->rank, sum->dim));
             set.w[i] = var_value(v);
             set.g[i] = raised(v, sum);
+            uses_left(v, total % every);
             set.due[i] = v_tensor(last, 0);
             t[i] = v_tensor(n_iconst(I64, total / every + 1), 0);
             t[i].weak = true;
@@ -564,11 +655,12 @@ static void move_states(Ast *st, Vars *moved, Node **w, Node **g)
         t[i] = update_number(v, &set.due[i]);
         fine = t[i].kind != V_ERR && arguments_last(v, rule[i]);
         if (!fine) break;
-        anchored(v, w[i], &g[i], &rule[i]);
-        explain_gradient(g[i], v->st, false);
         explain_always(t[i], "t");
+        anchored(v, w[i], &g[i], &rule[i], t[i]);
+        explain_gradient(g[i], v->st, false);
         set.w[i] = var_value(v);
         g[i] = clocked_gradient(v, g[i], st->loc);
+        uses_gather(v, st->loc);
         set.g[i] = raised(v, g[i]);
     }
     if (!fine) return;
@@ -579,13 +671,16 @@ static void move_states(Ast *st, Vars *moved, Node **w, Node **g)
 /* The states among the candidates that the objective really moves, and their gradients. */
 static bool differentiate(Ast *st, Vars *c, Value e, Node *cot, int64_t tag, Vars *moved, Node ***wrt, Node ***grad)
 {
-    Node **w = NEWN(Node *, c->n + 1), **g = NEWN(Node *, c->n + 1);
+    Nodes all = { 0 };                                    /* the states, then the taps of their uses */
+    int *tap = NEWN(int, c->n + 1);
     for (int i = 0; i < c->n; i++) {
         Var *v = c->var[i];
         var_value(v);
-        w[i] = v->is_frozen && v->at_block ? v->at_block : v->cur.node;
+        PUSH(all, v->is_frozen && v->at_block ? v->at_block : v->cur.node);
     }
-    vjp(1, &e.node, &cot, c->n, w, tag, g);
+    for (int i = 0; i < c->n; i++) { tap[i] = all.n; uses_taps(c->var[i], &all); }
+    Node **w = all.at, **g = NEWN(Node *, all.n + 1);
+    vjp(1, &e.node, &cot, all.n, w, tag, g);
     *wrt = NEWN(Node *, c->n + 1); *grad = NEWN(Node *, c->n + 1);
     for (int i = 0; i < c->n; i++) {
         Var *v = c->var[i];
@@ -599,6 +694,8 @@ static bool differentiate(Ast *st, Vars *c, Value e, Node *cot, int64_t tag, Var
             return false;
         }
         v->moved = true; v->moved_at = objective_place(st);
+        v->seen = NULL;
+        if (v->st->rank >= 2 && uses_wanted(v)) uses_seen(v, w[i], e.node, tag, g + tap[i]);
         (*wrt)[moved->n] = w[i]; (*grad)[moved->n] = g[i];
         vec_grow((void **)&moved->var, &moved->cap, moved->n, sizeof *moved->var);
         moved->var[moved->n++] = v;

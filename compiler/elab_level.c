@@ -680,6 +680,7 @@ static void find_captures(Frame *f, Node *x, Nodes *cap, NodeSet *seen)
         Node *top = stack.at[--stack.n];
         bool known = false;
         if (!(node_frames(top) & f->bit)) {
+            if (top->op == OP_STOP && top->a.k <= STOP_USES) top = top->in[0];      /* the stop stands at the product */
             for (int i = 0; i < cap->n && !known; i++) known = cap->at[i] == top;
             if (!known && top->op != OP_CONST) PUSH(*cap, top);
             continue;
@@ -705,7 +706,7 @@ static void close_loop(Frame *f, int nemit, Emitted *emit)
 {
     Nodes cut = { 0 }, res = { 0 }, cap = { 0 }, operand = { 0 };
     NodeSet seen = { 0 };
-    VEC(uint8_t) fk = { 0 }, rk = { 0 };
+    Kinds fk = { 0 }, rk = { 0 };
     PUSH(cut, f->index); PUSH(fk, K_INDEX);
     for (int i = 0; i < f->carry.n; i++) {
         Var *v = f->carry.at[i];
@@ -717,6 +718,7 @@ static void close_loop(Frame *f, int nemit, Emitted *emit)
         emit[i].stack = res.n;
         PUSH(res, emit[i].v.node); PUSH(rk, K_STACK);
     }
+    uses_close(f, &res, &rk);
     for (int i = 0; i < f->item.n; i++) { PUSH(cut, f->item.at[i].formal); PUSH(fk, K_ITEM); PUSH(operand, f->item.at[i].operand); }
     for (int i = 0; i < res.n; i++) find_captures(f, res.at[i], &cap, &seen);
     for (int i = 0; i < cap.n; i++) { PUSH(cut, cap.at[i]); PUSH(fk, K_CAPTURE); }
@@ -731,6 +733,7 @@ static void close_loop(Frame *f, int nemit, Emitted *emit)
     loop_run(f->trip, r, operand.n, operand.at, el.v && el.v->train, out);
     for (int i = 0; i < nemit; i++) if (emit[i].stack >= 0) emit[i].out = out[emit[i].stack];
     for (int i = 0; i < f->carry.n; i++) f->carry.at[i]->final = out[i];
+    uses_closed(f, out);
 }
 
 /* ---- one run of the body over a part of the context */

@@ -355,7 +355,7 @@ static void reset_vars(Version *v, int nlearn, Var **learn)
     Elabmodel *em = v->em;
     for (int i = 0; i < em->var.n; i++) {
         Var *x = em->var.at[i];
-        x->in = NULL; x->first = NULL; x->counted = NULL; x->due = (Value){ 0 }; x->moved = false; x->lead = 0;
+        x->in = NULL; x->first = NULL; x->counted = NULL; x->due = (Value){ 0 }; x->moved = false; x->lead = 0; x->seen = NULL;
         x->moves = v->train;
         for (int k = 0; k < nlearn; k++) x->moves |= x == learn[k] || x->st->of == learn[k]->st;
     }
@@ -484,7 +484,7 @@ Version *version_make(Elabmodel *em, Stream *s, int64_t batch, bool train, bool 
     int errors = v->errors = error_count();
     bool broken = em->broken;
     el.v = v; el.em = em; el.mode = M_STEP; el.lvl = &em->lvl; el.inst = em->root;
-    axes.n = 0; el.frame = NULL; el.inner.n = 0;
+    axes.n = 0; el.frame = NULL; el.inner.n = el.use.n = 0;
     reset_vars(v, nlearn, learn);
     reset_draws(em->root);
     Scope *call = scope_new(em->root->scope, at);

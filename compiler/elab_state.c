@@ -48,9 +48,9 @@ Var *var_new(Elabmodel *em, const char *path, const char *name, StateKind kind, 
 
 static Value as_rule_sees(Var *v, Value r)
 {
-    for (Lvl *l = el.lvl; l && l->kind == L_RULE; l = l->parent)        /* a rule mapped over leading axes */
-        if (v->lead && (v->lvl == l || v == l->w)) {
-            for (int k = 0; k < v->lead; k++) r = v_raise_axis(r, axes.n - v->lead + k);
+    for (Lvl *l = el.lvl; l && v->lead; l = l->parent)                  /* a rule mapped over leading axes */
+        if (l->kind == L_RULE && (v->lvl == l || v == l->w)) {
+            for (int k = 0; k < v->lead; k++) r = v_raise_axis(r, v->lead_at + k);
             r.state = v->st;
             break;
         }
@@ -61,7 +61,8 @@ static Value as_rule_sees(Var *v, Value r)
 static Value inner_value(Var *v)
 {
     Value r = v->cur;
-    bool own = el.lvl && el.lvl->kind == L_RULE && el.lvl->w == v;
+    bool own = false;
+    for (Lvl *l = el.lvl; l && !own; l = l->parent) own = l->kind == L_RULE && l->w == v;
     graph_read(v);
     if (v->is_frozen && v->at_block && !own) r.node = v->at_block;
     else explain_state(r.node, v->st, false);
@@ -97,7 +98,7 @@ void var_set(Var *v, Value x, Loc at)
     if (x.kind != V_TENSOR) return;
     if (v->frame) x = frames_enter(x);
     x = v_convert(x, v->st->dt, at);
-    for (int k = v->lead - 1; k >= 0 && x.kind == V_TENSOR; k--) x = v_lower_axis(x, axes.n - v->lead + k);
+    for (int k = v->lead - 1; k >= 0 && x.kind == V_TENSOR; k--) x = v_lower_axis(x, v->lead_at + k);
     if (x.kind != V_TENSOR) return;
     uint16_t lanes = v->frame ? v->axes : 0;
     if (x.axes & ~lanes) {
@@ -171,8 +172,8 @@ static Ast *pick_rule(Clauses *cl, const char *path, const char *around)
     return cl->with;
 }
 
-/* The rule that moves a state: a V_DEF, its arguments evaluated now. */
-Value var_rule(Var *v, Loc at)
+/* What stands behind the `with` that holds for a state, and the scope that it is evaluated in. */
+Ast *var_with(Var *v, Scope **scope)
 {
     Ast *with = v->cl ? v->cl->with : NULL;
     Scope *s = v->inst ? call_scope(v->inst, v->cl_scope) : v->cl_scope;
@@ -182,7 +183,15 @@ Value var_rule(Var *v, Loc at)
         if (!with && !i->parent) { with = pick_rule(i->dflt, v->st->path, i->path); s = call_scope(i, i->dflt_scope); }
     }
     if (!with && v->inner && v->lvl && v->lvl->dflt) { with = pick_rule(v->lvl->dflt, v->st->path, v->lvl->path); s = v->lvl->decl; }
-    s = level_scope(v, s);
+    *scope = level_scope(v, s);
+    return with;
+}
+
+/* The rule that moves a state: a V_DEF, its arguments evaluated now. */
+Value var_rule(Var *v, Loc at)
+{
+    Scope *s;
+    Ast *with = var_with(v, &s);
     if (!with) {
         error_at(v->st->loc, "no rule moves '%s': write `with RULE` here, on the instance around it, or in the model's `default`", v->st->path);
         note_at(at, "this `minimize` would move it");
@@ -335,6 +344,13 @@ static void declare_state(Inst *i, Scope *s, Ast *st, Ast *name)
 {
     const char *path = arena_printf("%s.%s", i->path, name->name);
     int rank; int32_t dim[MAXDIM]; Dt dt;
+    if (i->rule) {
+        Var *v = rule_part(i, s, st, name);
+        if (!v) { scope_bind(s, name->name, v_err(), name->loc); return; }
+        add_member(i, name->name, v, NULL, v_none());
+        bind_var(s, name->name, v, name->loc);
+        return;
+    }
     if (var_find(i->em, path)) { error_at(name->loc, "'%s' is declared twice", path); return; }
     if (i->em->var.n >= MAX_STATES) {
         error_at(name->loc, "the model '%s' has more than %d states", i->em->m->name, MAX_STATES);
@@ -362,6 +378,7 @@ static Inst *declare_inst(Inst *i, Scope *s, Ast *st, const char *name, Value v)
 {
     Inst *in = inst_new(v.clo, name, i, i->em, st->loc);
     if (!in) return NULL;
+    in->rule = i->rule; in->inner = i->rule && i->inner;
     in->cl = st->cl; in->cl_scope = s;
     if (st->cl && st->cl->from) {
         Value f = eval(s, st->cl->from);
@@ -441,6 +458,7 @@ static void declare_bind(Inst *i, Scope *s, Ast *st)
     if (is_block(v) && v.clo->given && st->nnames == 1) {
         Inst *in = inst_new(v.clo, st->names[0]->name, i, i->em, st->loc);
         if (!in) return;
+        in->rule = i->rule; in->inner = i->rule && i->inner;
         inst_declare(in);
         v = (Value){ .kind = V_INST, .inst = in, .loc = st->loc };
         add_member(i, st->names[0]->name, NULL, in, v);
@@ -551,7 +569,7 @@ void inst_vars(Inst *i, Var ***vars, int *n)
     int m = i->inner ? el.inner.n : i->em->var.n;
     for (int k = 0; k < m; k++) {
         Var *v = i->inner ? el.inner.at[k] : i->em->var.at[k];
-        if (v->st->kind != ST_LEARN && v->st->kind != ST_STATE) continue;
+        if (v->st->kind != ST_LEARN && v->st->kind != ST_STATE && v->st->kind != ST_RULE) continue;
         Inst *in = v->inst;
         while (in && in != i) in = in->parent;
         if (in) PUSH(all, v);

@@ -38,7 +38,7 @@ static bool is_struct(const Node *x) { return x->op == OP_LOOP || x->op == OP_CO
 /* ---- What flows: a piece of graph in order, with a mark on each node from which something flows back to a seed. */
 
 typedef struct {
-    int64_t tag;                 /* of the objective */
+    int64_t tag, also;           /* of the objective, and one tag more that lets nothing pass */
     bool all;                    /* plain reachability: through stops, integers and predicates too */
 } Flow;
 
@@ -86,11 +86,12 @@ static bool dag_live(const Dag *d, const Node *x)
 static bool passes(const Node *x, Flow f)
 {
     if (f.all) return true;
-    if (x->op == OP_STOP) return x->a.k != f.tag && x->a.k != STOP_ALL && x->a.k != STOP_SHIFT;
+    if (x->op == OP_STOP) return x->a.k != f.tag && x->a.k != f.also && x->a.k != STOP_ALL && x->a.k != STOP_SHIFT;
     return dt_float((Dt)x->dt) && adjoint[x->op];
 }
 
 static void dag_flow(Dag *d, int nw, Node *const *wrt, Flow f);
+static void walk(int nr, Node *const *result, Node *const *cot, int nw, Node *const *wrt, Flow f, Node **grad);
 
 /* live[k]: result k of the region depends on one of the formals marked. */
 static bool *region_flow(const Region *r, const bool *formal, Flow f)
@@ -378,6 +379,7 @@ static bool has_label(const int8_t *labels, int n, int8_t l)
 static Node *d_contract(Node *x, int i, Node *g)
 {
     Node *a = x->in[i], *b = x->in[1 - i];
+    if (b->op == OP_STOP && b->a.k <= STOP_USES) b = b->in[0];       /* the stop is of this product alone */
     const int8_t *la = i == 0 ? x->a.la : x->a.lb, *lb = i == 0 ? x->a.lb : x->a.la;
     int8_t lo[MAXDIM] = {0};
     uint32_t gone = 0;
@@ -490,8 +492,8 @@ static void cond_adjoint(Walk *w, Node *x, Node *const *cot)
     int np = cotangent_formals(then, cot, formal, inner);
     for (int i = 0; i < then->np; i++)
         if (dag_live(&w->d, x->in[i + 1])) { ops[nw] = x->in[i + 1]; wrt[nw++] = then->formal[i]; }
-    vjp(then->nr, then->result, inner, nw, wrt, w->f.tag, g0);
-    vjp(els->nr, els->result, inner, nw, wrt, w->f.tag, g1);
+    walk(then->nr, then->result, inner, nw, wrt, w->f, g0);
+    walk(els->nr, els->result, inner, nw, wrt, w->f, g1);
     for (int j = 0; j < nw; j++) {
         if (!g0[j] && !g1[j]) continue;
         g0[n] = g0[j] ? g0[j] : zeros_of(wrt[j]);
@@ -560,7 +562,7 @@ static void add_formal(Reverse *v, int k, Kind kind, Node *operand)
 }
 
 /* The vjp of the body over its formals and one formal more for each cotangent of a result. */
-static void reverse_body(Reverse *v, int64_t tag)
+static void reverse_body(Reverse *v, Flow f)
 {
     Region *r = v->r;
     v->np = r->np;
@@ -571,7 +573,7 @@ static void reverse_body(Reverse *v, int64_t tag)
         else if (r->rkind[k] != K_CARRY && v->cot[k])
             add_formal(v, k, r->rkind[k] == K_SUM ? K_CAPTURE : K_ITEM, v->cot[k]);
     }
-    vjp(r->nr, r->result, v->inner, v->nw, v->wrt, tag, v->grad);
+    walk(r->nr, r->result, v->inner, v->nw, v->wrt, f, v->grad);
 }
 
 /* Carries that turned out to have no cotangent, neither from outside nor from a turn, are taken out; true if there was
@@ -661,7 +663,7 @@ static void loop_adjoint(Walk *w, Node *loop, Node *const *cot)
     Reverse v = reverse_new(w, loop, cot);
     Region *r = v.r;
     find_carried(&v, w->f);
-    do reverse_body(&v, w->f.tag); while (drop_uncarried(&v));
+    do reverse_body(&v, w->f); while (drop_uncarried(&v));
 
     int *at = zalloc((size_t)v.nw, sizeof *at), *stack = zalloc((size_t)r->np, sizeof *stack);
     reverse_results(&v, at);
@@ -695,9 +697,9 @@ static void struct_adjoint(Walk *w, Twins *t)
     }
 }
 
-void vjp(int nr, Node *const *result, Node *const *cot, int nw, Node *const *wrt, int64_t tag, Node **grad)
+static void walk(int nr, Node *const *result, Node *const *cot, int nw, Node *const *wrt, Flow f, Node **grad)
 {
-    Walk w = {.d = dag_new(nr, result), .f = {.tag = tag}};
+    Walk w = {.d = dag_new(nr, result), .f = f};
     w.cot = zalloc((size_t)w.d.n, sizeof *w.cot);
     w.twins = zalloc((size_t)w.d.n, sizeof *w.twins);
     dag_flow(&w.d, nw, wrt, w.f);
@@ -716,4 +718,16 @@ void vjp(int nr, Node *const *result, Node *const *cot, int nw, Node *const *wrt
         int i = dag_find(&w.d, wrt[j]);
         grad[j] = i >= 0 ? w.cot[i] : NULL;
     }
+}
+
+void vjp(int nr, Node *const *result, Node *const *cot, int nw, Node *const *wrt, int64_t tag, Node **grad)
+{
+    walk(nr, result, cot, nw, wrt, (Flow){.tag = tag, .also = tag}, grad);
+}
+
+bool flows_past(Node *x, Node *to, int64_t tag, int64_t also)
+{
+    Dag d = dag_new(1, &x);
+    dag_flow(&d, 1, &to, (Flow){.tag = tag, .also = also});
+    return dag_live(&d, x);
 }

@@ -328,6 +328,25 @@ void graph_subst(int nr, Node **result, int n, Node *const *from, Node *const *t
 
 static Region *erase(const Region *r, PtrMap *done);
 
+/* An ITEM that is 0 for every item is 0 in the body; the formal keeps its place. */
+static Region *without_zero_items(const Region *r, Node *const *in)
+{
+    Region *e = region_new(r->np, r->formal, r->fkind, r->nr, r->result, r->rkind);
+    Node **from = NEWN(Node *, r->np + 1), **to = NEWN(Node *, r->np + 1);
+    int n = 0;
+    double v;
+    for (int i = 0, k = 0; i < r->np; i++) {
+        if (r->fkind[i] == K_INDEX)
+            continue;
+        Node *x = in[k++];
+        if (r->fkind[i] == K_ITEM && is_const(x, &v) && v == 0)
+            from[n] = r->formal[i], to[n++] = n_zeros_like(r->formal[i]);
+    }
+    if (n)
+        graph_subst(e->nr, e->result, n, from, to);
+    return e;
+}
+
 static Node *erase_node(const Node *x, Node *const *in, PtrMap *done)
 {
     if (x->op == OP_MARK || x->op == OP_STOP)
@@ -338,6 +357,8 @@ static Node *erase_node(const Node *x, Node *const *in, PtrMap *done)
     memcpy(&a, &x->a, sizeof a);
     for (int i = 0; i < 2; i++)
         a.r[i] = a.r[i] ? erase(a.r[i], done) : NULL;
+    if (x->op == OP_LOOP)
+        a.r[0] = without_zero_items(a.r[0], in);
     return node(x->op, NDT, 0, NULL, x->nin, in, &a, x->loc);
 }
 

@@ -108,7 +108,8 @@ Node *n_loop(int32_t trip, bool reverse, Region *body, int nin, Node *const *in)
 Node *n_out(Node *s, int k);
 Node *n_mark(Node *x, int64_t uid);
 Node *n_stop(Node *x, int64_t tag);                        /* an objective's tag, or: */
-enum { STOP_ALL = -1, STOP_SHIFT = -2 };                   /* every objective; the same, of a value that no result depends on (softmax's maximum) */
+enum { STOP_ALL = -1, STOP_SHIFT = -2,                     /* every objective; the same, of a value that no result depends on (softmax's maximum) */
+       STOP_USES = -3 };                                   /* and below: none; here a matrix goes into a product (elab_uses.c) */
 Node *n_fold(Node *x, int axis);                           /* adjoint of n_window: [.., T-n+1, n, ..] -> [.., T, ..] */
 Node *n_scatter(Node *d, Node *idx, int nbatch, int rank, const int32_t *dim);
 int64_t graph_uid(void);                                   /* a fresh number */
@@ -141,6 +142,7 @@ int64_t loop_state_bytes(const Region *body);
 /* grad.c: reverse mode. cot[i]: cotangent of result i (NULL: none). grad[j]: cotangent of wrt[j] (NULL: nothing flows there).
    wrt are MARK nodes or FORMALs (any node). STOP(tag') passes nothing if tag' == tag, STOP_ALL or STOP_SHIFT. */
 void vjp(int nr, Node *const *result, Node *const *cot, int nw, Node *const *wrt, int64_t tag, Node **grad);
+bool flows_past(Node *x, Node *to, int64_t tag, int64_t also);  /* does a gradient of x reach it, if STOP(also) lets nothing pass either? */
 bool depends_on(Node *x, Node *on);                        /* x reaches on (looking through STOPs too) */
 
 /* twins.c: loops that are the same in everything but their lists of results */
