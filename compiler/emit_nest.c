@@ -15,7 +15,7 @@
 #include <string.h>
 
 typedef LLVMValueRef V;
-enum { SUM_LANES = 16, MAX_ROWS = 4, MAX_BODY = 600 };
+enum { SUM_LANES = NEST_LANES, MAX_ROWS = 4, MAX_BODY = 600 };
 
 typedef struct Nx {
     Em *em;
@@ -27,6 +27,7 @@ typedef struct Nx {
     bool *varies;                /* with the row, that is with the last outer loop */
     bool *fused;                 /* a product that only a sum takes: the two are one multiply-add */
     int rows, row;               /* in flight; the one that code is being made for */
+    bool once;                   /* the last outer loop has one turn only */
     int64_t apart;               /* from one row to the next, in steps of the last outer loop */
     int loops, vecloop, lanes;   /* vecloop: -1 if there is none */
     int valid;                   /* lanes in use */
@@ -36,12 +37,17 @@ typedef struct Nx {
 
 /* ---- what depends on what */
 
+static bool computes_op(int op)
+{
+    return op != I_STORE && op != I_ACCUM && op != I_JOIN;
+}
+
 static void find_depths(Nx *x)
 {
     for (int i = 0; i < x->n->nins; i++) {
         const Ins *s = &x->n->ins[i];
         int d = 0, last = x->n->no - 1;
-        bool vec = false, varies = false;
+        bool vec = s->lanes, varies = false;
         for (int l = 0; s->stride && l < x->loops; l++)
             if (s->stride[l]) {
                 d = l + 1;
@@ -53,7 +59,7 @@ static void find_depths(Nx *x)
             vec |= s->pad[k].loop == x->vecloop;
             varies |= s->pad[k].loop == last;
         }
-        for (int k = 0; k < s->nin && s->op != I_STORE && s->op != I_ACCUM; k++) {
+        for (int k = 0; k < s->nin && computes_op(s->op); k++) {
             d = x->depth[s->in[k]] > d ? x->depth[s->in[k]] : d;
             vec |= x->vec[s->in[k]];
             varies |= x->varies[s->in[k]];
@@ -84,12 +90,13 @@ static void choose_lanes(Nx *x)
     if (x->vecloop < 0)
         return;
     int widest = 1;
-    bool narrow = false;
+    bool narrow = false, sums = n->vec_inner;
     for (int i = 0; i < n->nins; i++) {
         widest = dt_size((Dt)n->ins[i].dt) > widest ? dt_size((Dt)n->ins[i].dt) : widest;
         narrow |= n->ins[i].dt == F32;
+        sums |= n->ins[i].lanes;
     }
-    int lanes = n->vec_inner ? SUM_LANES : x->em->t->vbytes / (narrow || widest < 4 ? 4 : widest);
+    int lanes = sums ? SUM_LANES : x->em->t->vbytes / (narrow || widest < 4 ? 4 : widest);
     int64_t len = n->dim[x->vecloop];
     x->lanes = len < lanes ? pow2_at_least(len) : lanes;
 }
@@ -137,15 +144,15 @@ static V place(Nx *x, int i)
 static V load_at(Nx *x, int i, V at)
 {
     const Ins *s = &x->n->ins[i];
-    if (!x->vec[i])
-        return em_load(x->em, (Dt)s->dt, 1, x->ptr[s->operand], at);
+    if (!x->vec[i] || s->lanes)
+        return em_load(x->em, (Dt)s->dt, s->lanes ? x->lanes : 1, x->ptr[s->operand], at);
     return em_load_strided(x->em, (Dt)s->dt, x->lanes, x->valid, x->ptr[s->operand], at, s->stride[x->vecloop]);
 }
 
 static void store_at(Nx *x, int i, V at, V v)
 {
     const Ins *s = &x->n->ins[i];
-    if (!x->vec[i])
+    if (!x->vec[i] || s->lanes)
         em_store(x->em, (Dt)s->dt, v, x->ptr[s->operand], at);
     else
         em_store_strided(x->em, (Dt)s->dt, v, x->valid, x->ptr[s->operand], at, s->stride[x->vecloop]);
@@ -167,6 +174,8 @@ static void store(Nx *x, int i)
 static int added_from(const Nx *x, const Ins *s)
 {
     int l = x->n->no;
+    if (s->lanes)
+        return l - 1;
     while (l > 0 && (!s->stride[l - 1] || x->n->dim[l - 1] == 1))
         l--;
     for (int k = 0; k < l; k++)
@@ -197,18 +206,34 @@ static V joined(Nx *x, int op, Dt dt, V so_far, int i, bool vec)
     return em_fma(x->em, splat_to(x, product->in[0], vec), splat_to(x, product->in[1], vec), so_far);
 }
 
+/* Where the last vector is short: `v` in the lanes that count, `other` in the rest. */
+static V in_use(Nx *x, V v, V other)
+{
+    V on[64];
+    if (x->valid >= x->lanes)
+        return v;
+    for (int k = 0; k < x->lanes; k++)
+        on[k] = LLVMConstInt(x->em->i1, k < x->valid, false);
+    return LLVMBuildSelect(x->em->b, LLVMConstVector(on, (unsigned)x->lanes), v, other, "");
+}
+
 /* Adds to what lies there: once for every row, or all rows to one place. */
 static void accumulate(Nx *x, int i)
 {
     const Ins *s = &x->n->ins[i];
     for (int r = 0; r < rows_of(x, i); r++) {
         x->row = r;
-        V at = place(x, i), sum = load_at(x, i, at);
+        V at = place(x, i), sum;
+        if (x->once && added_from(x, s) == x->n->no - 1)
+            sum = emit_reduce_start(x->em, (int)s->inum, (Dt)s->dt, x->vec[i] ? x->lanes : 1);
+        else
+            sum = load_at(x, i, at);
         if (added_from(x, s) < 0)
             sum = unless_first(x, s, sum);
         for (int k = 0; k < (x->varies[i] ? 1 : x->rows); k++) {
             x->row = x->varies[i] ? r : k;
-            sum = joined(x, (int)s->inum, (Dt)s->dt, sum, s->in[0], x->vec[i]);
+            V more = joined(x, (int)s->inum, (Dt)s->dt, sum, s->in[0], x->vec[i]);
+            sum = s->lanes ? in_use(x, more, sum) : more;
         }
         store_at(x, i, at, sum);
     }
@@ -408,7 +433,7 @@ static V compute(Nx *x, int i)
 
 static bool computes(const Nx *x, int i)
 {
-    return x->n->ins[i].op != I_STORE && x->n->ins[i].op != I_ACCUM && !op_reduces(x->n->ins[i].op) && !x->fused[i];
+    return computes_op(x->n->ins[i].op) && !op_reduces(x->n->ins[i].op) && !x->fused[i];
 }
 
 static void find_fused(Nx *x)
@@ -421,7 +446,8 @@ static void find_fused(Nx *x)
     for (int i = 0; i < n->nins; i++) {
         const Ins *s = &n->ins[i];
         bool sums = s->op == OP_SUM || (s->op == I_ACCUM && s->inum == OP_SUM);
-        if (sums && dt_float((Dt)s->dt) && uses[s->in[0]] == 1 && n->ins[s->in[0]].op == OP_MUL && n->ins[s->in[0]].full)
+        const Ins *from = &n->ins[s->in[0]];
+        if (sums && dt_float((Dt)s->dt) && uses[s->in[0]] == 1 && from->op == OP_MUL && from->full)
             x->fused[s->in[0]] = true;
     }
 }
@@ -500,17 +526,6 @@ static void compute_at(Nx *x, int depth, int pass)
     x->row = 0;
 }
 
-/* Where the last vector is short: `v` in the lanes that count, `other` in the rest. */
-static V in_use(Nx *x, V v, V other)
-{
-    V on[64];
-    if (!x->n->vec_inner || x->valid >= x->lanes)
-        return v;
-    for (int k = 0; k < x->lanes; k++)
-        on[k] = LLVMConstInt(x->em->i1, k < x->valid, false);
-    return LLVMBuildSelect(x->em->b, LLVMConstVector(on, (unsigned)x->lanes), v, other, "");
-}
-
 static void add_up(Nx *x, int i)
 {
     const Ins *s = &x->n->ins[i];
@@ -518,7 +533,7 @@ static void add_up(Nx *x, int i)
     for (x->row = 0; x->row < rows_of(x, i); x->row++) {
         V acc = *slot_of(x, x->acc, i), so_far = em_get(x->em, acc);
         V next = joined(x, s->op, (Dt)s->dt, so_far, s->in[0], lanes);
-        em_set(x->em, acc, in_use(x, next, so_far));
+        em_set(x->em, acc, x->n->vec_inner ? in_use(x, next, so_far) : next);
     }
     x->row = 0;
 }
@@ -665,10 +680,10 @@ static void run_last(Nx *x, V lo, V hi)
     run(x, loop, from, hi, outer, loop + 1);
 }
 
-static void nothing_yet(Nx *x, int depth)
+static void start_inside(Nx *x, int depth)
 {
     if (depth < x->loops) {
-        run(x, depth, NULL, NULL, nothing_yet, depth + 1);
+        run(x, depth, NULL, NULL, start_inside, depth + 1);
         return;
     }
     for (int i = 0; i < x->n->nins; i++) {
@@ -684,25 +699,63 @@ static void start_adding(Nx *x, int depth)
     for (int i = 0; i < x->n->nins; i++)
         if (x->n->ins[i].op == I_ACCUM && added_from(x, &x->n->ins[i]) == depth) {
             x->filling = depth;
-            nothing_yet(x, x->n->no);
+            start_inside(x, x->n->no);
             return;
         }
 }
 
+static void join_inside(Nx *x, int depth)
+{
+    if (depth < x->loops) {
+        run(x, depth, NULL, NULL, join_inside, depth + 1);
+        return;
+    }
+    for (int i = 0; i < x->n->nins; i++) {
+        const Ins *s = &x->n->ins[i];
+        if (s->op == I_JOIN) {
+            V lanes = load_at(x, s->in[0], place(x, s->in[0]));
+            store_at(x, i, place(x, i), emit_reduce_lanes(x->em, (int)s->inum, (Dt)s->dt, lanes));
+        }
+    }
+}
+
+/* Behind the vector loop, what was added up in lanes. */
+static void join_lanes(Nx *x)
+{
+    for (int i = 0; i < x->n->nins; i++)
+        if (x->n->ins[i].op == I_JOIN) {
+            join_inside(x, x->n->no);
+            return;
+        }
+}
+
+static bool has_one_turn(const Nx *x)
+{
+    const Nest *n = x->n;
+    int loop = n->no - 1, rows = choose_rows(x);
+    int64_t unit = loop == x->vecloop ? x->lanes : 1;
+    return n->split != loop && (n->dim[loop] == rows * unit || n->dim[loop] < unit);
+}
+
 static void outer(Nx *x, int depth)
 {
-    start_adding(x, depth);
     if (depth == x->n->no) {
         passes(x);
         return;
     }
-    compute_at(x, depth, -1);
-    bool shared = depth == x->n->split;
+    bool last = depth == x->n->no - 1, shared = depth == x->n->split;
     V lo = shared ? x->lo : NULL, hi = shared ? x->hi : NULL;
-    if (depth == x->n->no - 1)
-        run_last(x, lo, hi);
-    else
+    x->once = last && has_one_turn(x);
+    if (!x->once)
+        start_adding(x, depth);
+    compute_at(x, depth, -1);
+    if (!last) {
         run(x, depth, lo, hi, outer, depth + 1);
+        return;
+    }
+    run_last(x, lo, hi);
+    x->once = false;
+    join_lanes(x);
 }
 
 /* ---- threads */

@@ -28,7 +28,10 @@ struct Buf {
 };
 
 /* What stands in a nest besides graph operations. */
-enum { I_LOAD = NOPS, I_STORE, I_ACCUM, I_COPY, I_OPS };   /* ACCUM: a store that adds up (inum: SUM, MAXR) over the loops it has stride 0 in */
+/* ACCUM: a store that adds up (inum: SUM, MAXR) over the loops it has stride 0 in. JOIN: behind the vector loop, a store of what
+   an ACCUM (in[0]) left in NEST_LANES lanes. */
+enum { I_LOAD = NOPS, I_STORE, I_ACCUM, I_JOIN, I_COPY, I_OPS };
+enum { NEST_LANES = 16 };        /* of sums along vectors */
 
 typedef struct {
     uint16_t op; uint8_t dt;
@@ -40,6 +43,7 @@ typedef struct {
     double num; int64_t inum;    /* CONST; IOTA: value at 0; GATHER: stride of the gathered axis */
     int64_t limit;               /* GATHER: size of the gathered axis; BITS: which word */
     uint64_t site;               /* GATHER */
+    bool lanes;                  /* ACCUM: over the vector loop: each lane for itself, NEST_LANES elements apart */
     const struct PadAxis *pad; int npad;
 } Ins;
 typedef struct PadAxis { int loop; int64_t start, step, n, stride; } PadAxis;   /* inside: loop = start + step * (0..n-1), which counts elements of the operand */

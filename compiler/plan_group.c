@@ -6,7 +6,7 @@
 #include <assert.h>
 #include <string.h>
 
-enum { MAX_STREAMS = 20, MAX_MEMBERS = 400, SLOTS = 16, SLOT_SIZE = 1 << 16, SMALL = 1024 };
+enum { MAX_STREAMS = 20, MAX_MEMBERS = 400, SLOTS = 16, SLOT_SIZE = 1 << 16, SMALL = 1024, MOST_INSIDE = 256 };
 
 /* ---- closure */
 
@@ -190,7 +190,7 @@ static bool reduces_to_slots(const Group *g, const Val *v)
 }
 
 /* A sum over outer loops of what the group computes: its parts are added up in memory while the loops run, if that is no axis
-   which vectors or threads run along. */
+   which threads run along. Along the axis of vectors, they are added lane by lane, which takes room for every place inside. */
 static bool may_join_across(const Group *g, const Val *v)
 {
     int32_t dim[MAXDIM];
@@ -198,7 +198,7 @@ static bool may_join_across(const Group *g, const Val *v)
     int rank = squeeze(v, dim, &axes), vector = g->rank - 1;
     if (g->kind != G_NEST || g->dead || g->slots > 1 || !axes || !g->inner || (axes & g->inner) || v->in[0].val->group != g)
         return false;
-    if (!(g->inner >> vector & 1) && axes >> vector & 1)
+    if (!(g->inner >> vector & 1) && axes >> vector & 1 && (axes != 1u << vector || group_size(g, ~g->inner) > MOST_INSIDE))
         return false;
     if ((axes & 1 || g->inner & 1) && group_size(g, 0) > SMALL)
         return false;

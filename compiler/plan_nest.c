@@ -334,6 +334,32 @@ static int need(Builder *b, Val *v, int p)
     return v->ins;
 }
 
+/* Does v sum over the loop that vectors run along, which is an outer one? */
+static bool along_vectors(const Builder *b, const Val *v, const int *axis_of)
+{
+    bool along = false;
+    for (int i = 0; v->across && !b->nest.vec_inner && i < v->rank; i++)
+        along |= v->axes >> i & 1 && axis_of[i] >= 0 && b->loop_of[axis_of[i]] == b->nest.no - 1;
+    return along;
+}
+
+/* Adds up, lane by lane, in scratch. */
+static int put_lanes(Builder *b, const Val *v, const Ins *like)
+{
+    Ins ins = *like;
+    int64_t s = NEST_LANES;
+    ins.lanes = true;
+    ins.stride = NEWN(int64_t, MAXDIM);
+    for (int l = b->nest.no + b->nest.ni - 1; l >= b->nest.no; l--) {
+        ins.stride[l] = s;
+        s *= b->nest.dim[l];
+    }
+    int64_t at = b->scratch;
+    b->scratch += (s * dt_size((Dt)v->dt) + ALIGN - 1) / ALIGN * ALIGN;
+    ins.operand = operand(b, scratch_buf(b->rp, b->scratch), at, true);
+    return put(b, &ins);
+}
+
 static void put_store(Builder *b, Val *v, int from)
 {
     int axis_of[MAXDIM];
@@ -348,6 +374,11 @@ static void put_store(Builder *b, Val *v, int from)
     Ins ins = { .op = v->across ? I_ACCUM : I_STORE, .dt = v->dt, .full = v->full, .nin = 1, .in = { from }, .stride = NEWN(int64_t, MAXDIM) };
     ins.inum = v->across ? v->op : 0;
     ins.pass = v->full ? v->pass : b->nest.npass;
+    if (along_vectors(b, v, axis_of)) {
+        ins.in[0] = put_lanes(b, v, &ins);
+        ins.op = I_JOIN;
+        ins.pass = b->nest.npass;
+    }
     loop_strides(b, axis_of, v->rank, on_axes, ins.stride);
     if (v->slots)
         ins.operand = operand(b, v->slots, 0, true);
@@ -462,7 +493,7 @@ static void find_slices(Builder *b, int o)
         const Ins *x = &b->ins.at[i];
         if (x->operand != o)
             continue;
-        if ((x->op != I_LOAD && x->op != I_STORE && x->op != I_ACCUM) || !x->stride || (step && x->stride[0] != step) || x->stride[0] <= 0)
+        if ((x->op != I_LOAD && x->op != I_STORE && x->op != I_ACCUM && x->op != I_JOIN) || !x->stride || (step && x->stride[0] != step) || x->stride[0] <= 0)
             return;
         step = x->stride[0];
         size = dt_size((Dt)x->dt);
@@ -502,8 +533,8 @@ static const char *nest_key(const Nest *n)
         fprintf(f, " %lld", (long long)n->dim[i]);
     for (int i = 0; i < n->nins; i++) {
         const Ins *x = &n->ins[i];
-        fprintf(f, "; %d %d %d %d (%d) %a %lld %lld %llx", x->op, x->dt, x->full, x->pass, x->operand, x->num, (long long)x->inum,
-                (long long)x->limit, (unsigned long long)x->site);
+        fprintf(f, "; %d %d %d %d %d (%d) %a %lld %lld %llx", x->op, x->dt, x->full, x->lanes, x->pass, x->operand, x->num,
+                (long long)x->inum, (long long)x->limit, (unsigned long long)x->site);
         for (int k = 0; k < x->nin; k++)
             fprintf(f, " %d", x->in[k]);
         for (int k = 0; x->stride && k < n->no + n->ni; k++)

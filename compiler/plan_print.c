@@ -6,7 +6,7 @@ static const char *const row_name[] = {
 #define OP(NAME, name, arity, group) name,
 #include "ops.def"
 #undef OP
-    "load", "store", "add to", "copy",
+    "load", "store", "add to", "join", "copy",
 };
 
 static void print_buf(const Buf *b, int64_t offset, FILE *to)
