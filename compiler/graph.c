@@ -326,7 +326,57 @@ void graph_subst(int nr, Node **result, int n, Node *const *from, Node *const *t
     ptrmap_free(&map);
 }
 
-static Region *erase(const Region *r, PtrMap *done);
+typedef struct { Node *(*each)(Node *x); PtrMap done; } Rewriting;     /* done: regions met before, as others share them */
+
+static Region *rewritten(const Region *r, Rewriting *w);
+
+/* x with other operands (and other regions inside), then what `each` makes of it. */
+static Node *rewritten_node(Node *x, Node *const *in, bool moved, Rewriting *w)
+{
+    if (op_row[x->op].attrs & A_REGION) {
+        Attr a;
+        memcpy(&a, &x->a, sizeof a);
+        for (int i = 0; i < 2; i++)
+            a.r[i] = a.r[i] ? rewritten(a.r[i], w) : NULL;
+        x = node(x->op, NDT, 0, NULL, x->nin, in, &a, x->loc);
+    } else if (moved) {
+        x = rebuild(x, in);
+    }
+    return w->each(x);
+}
+
+static Region *rewritten(const Region *r, Rewriting *w)
+{
+    Region *e = ptrmap_get(&w->done, r);
+    if (e)
+        return e;
+    Node **order;
+    PtrMap map = { 0 };
+    int len = graph_order(r->nr, r->result, &order);
+    e = region_new(r->np, r->formal, r->fkind, r->nr, r->result, r->rkind);
+    for (int i = 0; i < len; i++) {
+        Node *x = order[i], **in = NEWN(Node *, x->nin + 1);
+        bool moved = mapped_operands(x, &map, in);
+        Node *y = rewritten_node(x, in, moved, w);
+        if (y != x)
+            *ptrmap_at(&map, x) = y;
+    }
+    for (int i = 0; i < r->nr; i++) {
+        Node *y = ptrmap_get(&map, r->result[i]);
+        e->result[i] = y ? y : r->result[i];
+    }
+    ptrmap_free(&map);
+    *ptrmap_at(&w->done, r) = e;
+    return e;
+}
+
+Region *region_rewrite(Region *r, Node *(*each)(Node *x))
+{
+    Rewriting w = { .each = each };
+    Region *e = rewritten(r, &w);
+    ptrmap_free(&w.done);
+    return e;
+}
 
 /* An ITEM that is 0 for every item is 0 in the body; the formal keeps its place. */
 static Region *without_zero_items(const Region *r, Node *const *in)
@@ -347,53 +397,18 @@ static Region *without_zero_items(const Region *r, Node *const *in)
     return e;
 }
 
-static Node *erase_node(const Node *x, Node *const *in, PtrMap *done)
+static Node *without_tags(Node *x)
 {
-    if (x->op == OP_MARK || x->op == OP_STOP)
-        return in[0];
-    if (!(op_row[x->op].attrs & A_REGION))
-        return rebuild(x, in);
-    Attr a;
-    memcpy(&a, &x->a, sizeof a);
-    for (int i = 0; i < 2; i++)
-        a.r[i] = a.r[i] ? erase(a.r[i], done) : NULL;
-    if (x->op == OP_LOOP)
-        a.r[0] = without_zero_items(a.r[0], in);
-    return node(x->op, NDT, 0, NULL, x->nin, in, &a, x->loc);
+    if (x->op == OP_LOOP) {
+        Attr a;
+        memcpy(&a, &x->a, sizeof a);
+        a.r[0] = without_zero_items(a.r[0], x->in);
+        return node(x->op, NDT, 0, NULL, x->nin, x->in, &a, x->loc);
+    }
+    return x->op == OP_MARK || x->op == OP_STOP ? x->in[0] : x;
 }
 
-static Region *erase(const Region *r, PtrMap *done)        /* done: regions met before, as others share them */
-{
-    Region *e = ptrmap_get(done, r);
-    if (e)
-        return e;
-    Node **order;
-    PtrMap map = { 0 };
-    int len = graph_order(r->nr, r->result, &order);
-    e = region_new(r->np, r->formal, r->fkind, r->nr, r->result, r->rkind);
-    for (int i = 0; i < len; i++) {
-        Node *x = order[i], **in = NEWN(Node *, x->nin + 1);
-        if (mapped_operands(x, &map, in) || x->op == OP_MARK || x->op == OP_STOP || op_row[x->op].attrs & A_REGION) {
-            Node *y = erase_node(x, in, done);
-            *ptrmap_at(&map, x) = y;
-        }
-    }
-    for (int i = 0; i < r->nr; i++) {
-        Node *y = ptrmap_get(&map, r->result[i]);
-        e->result[i] = y ? y : r->result[i];
-    }
-    ptrmap_free(&map);
-    *ptrmap_at(done, r) = e;
-    return e;
-}
-
-Region *region_erase(Region *r)
-{
-    PtrMap done = { 0 };
-    Region *e = erase(r, &done);
-    ptrmap_free(&done);
-    return e;
-}
+Region *region_erase(Region *r) { return region_rewrite(r, without_tags); }
 
 /* The formals of the outside that the results reach without passing through a cut. */
 static int free_formals(int nr, Node *const *result, int ncut, Node *const *cut, Node ***found)

@@ -123,6 +123,7 @@ int64_t n_size(const Node *x);                             /* number of elements
 
 /* Rebuilds results with some nodes replaced (from[i] by to[i]); regions inside are closed and stay, except where op_erase says so. */
 void graph_subst(int nr, Node **result, int n, Node *const *from, Node *const *to);
+Region *region_rewrite(Region *r, Node *(*each)(Node *x));  /* every node, operands first, by what `each` makes of it (perhaps x), at any depth */
 Region *region_erase(Region *r);                           /* without MARK and STOP, everywhere */
 int site_add(Loc loc, const char *what);                   /* places that a running program may have to name; graph_site gives them back */
 int site_count(void); Loc site_loc(int i); const char *site_what(int i);
@@ -144,6 +145,9 @@ int64_t loop_state_bytes(const Region *body);
 void vjp(int nr, Node *const *result, Node *const *cot, int nw, Node *const *wrt, int64_t tag, Node **grad);
 bool flows_past(Node *x, Node *to, int64_t tag, int64_t also);  /* does a gradient of x reach it, if STOP(also) lets nothing pass either? */
 bool depends_on(Node *x, Node *on);                        /* x reaches on (looking through STOPs too) */
+
+/* products.c: several factors in the order that needs the fewest operations */
+Region *products_order(Region *r);
 
 /* twins.c: loops that are the same in everything but their lists of results */
 int  loop_carry_result(const Region *r, int f);            /* the result that is the next value of the CARRY formal f */

@@ -5,5 +5,5 @@
 
 void optimize(Region *r)
 {
-    *r = *loops_merge(region_erase(r));
+    *r = *loops_merge(products_order(region_erase(r)));
 }
