@@ -149,6 +149,14 @@ bool depends_on(Node *x, Node *on);                        /* x reaches on (look
 /* products.c: several factors in the order that needs the fewest operations */
 Region *products_order(Region *r);
 
+/* lift.c: a node of a loop's body for all turns at once; turns[i]: operand i has the axis of turns in front */
+bool can_lift(const Node *x);
+Node *lift_node(const Node *x, Node *const *in, const bool *turns, int32_t trip);
+Node *lift_same(Node *x, int32_t trip);
+
+/* hoist.c: what a loop need not do turn by turn leaves it */
+Region *loops_hoist(Region *r);
+
 /* twins.c: loops that are the same in everything but their lists of results */
 int  loop_carry_result(const Region *r, int f);            /* the result that is the next value of the CARRY formal f */
 bool loop_same(const Node *x, const Node *y);              /* same but for STACK and SUM results */
