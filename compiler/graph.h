@@ -136,6 +136,17 @@ void region_print(const Region *r, FILE *to);
 const char *node_type(const Node *x);                      /* "f32[3, 4]" */
 void verify_region(const Region *r, const char *after);    /* aborts with a message if a rule of the graph is broken */
 
+/* blocks.c: carries that hold a state's value at the start of each block of items */
+enum { MAXANCHOR = 32 };
+typedef struct { int n; int formal[MAXANCHOR], result[MAXANCHOR]; Node *select[MAXANCHOR], *start[MAXANCHOR]; } Anchors;
+int64_t anchors_find(const Region *r, Anchors *a);          /* the block's length, 0: there is none */
+Region *anchors_inside(const Region *r, const Anchors *a);  /* the body with the anchors captured; their results are gone */
+
+/* dense.c: loops whose states change by scalars and products of what is known beforehand, as products of all turns */
+enum { DENSE = 16 };                                       /* turns of a piece */
+bool dense_form(const Region *r);                          /* is it such a loop? */
+bool dense_run(int32_t trip, const Region *r, Node *const *operand, Node **out);    /* false: it is none after all */
+
 /* segment.c: n_loop and its results; a long loop that will be differentiated (and runs forwards) is made of segments */
 void loop_run(int32_t trip, Region *body, int nin, Node *const *operand, bool differentiated, Node **out);
 int64_t loop_state_bytes(const Region *body);
@@ -148,6 +159,10 @@ bool depends_on(Node *x, Node *on);                        /* x reaches on (look
 
 /* products.c: several factors in the order that needs the fewest operations */
 Region *products_order(Region *r);
+enum { MAXFACTOR = 8 };
+typedef struct { Node *x; int8_t l[MAXDIM]; } Factor;      /* a tensor and the label of each of its axes */
+int factors_of(Node *x, const int8_t *l, Factor *f, double *times);      /* up to MAXFACTOR, and numbers; -1: more */
+Node *factors_multiply(int n, const Factor *f, double times, int rank, const int8_t *lo, const int32_t *dim);   /* their product, summed over labels that lo lacks */
 
 /* lift.c: a node of a loop's body for all turns at once; turns[i]: operand i has the axis of turns in front */
 bool can_lift(const Node *x);

@@ -54,6 +54,7 @@ static const char help[] =
     "  -D NAME=EXPR      another value for a const of the program\n"
     "  --float=f32|f64   the default element type (f32)\n"
     "  --cpu=NAME        make code for this processor instead of this machine's (\"generic\" runs everywhere)\n"
+    "  --clocks=block|item   levels in blocks where their clocks allow it (block), or strictly item by item\n"
     "  --reference       run: evaluate slowly, without making machine code\n"
     "  --dot             graph: for Graphviz\n"
     "  --verify          check the tensor graph after every pass\n"
@@ -102,6 +103,12 @@ static void take_float(const char *name)
     else usage_error("--float takes f32 or f64, not `%s`", name);
 }
 
+static void take_clocks(const char *name)
+{
+    if (strcmp(name, "item") && strcmp(name, "block")) usage_error("--clocks is block or item, not `%s`", name);
+    opt.item_clocks = strcmp(name, "item") == 0;
+}
+
 static void take_dump(const char *name)
 {
     int n = sizeof dumps / sizeof *dumps;
@@ -144,6 +151,7 @@ static bool take_long(Command *c, int argc, char **argv, int *i)
     const char *v;
     if ((v = option_value("--float", argc, argv, i))) take_float(v);
     else if ((v = option_value("--cpu", argc, argv, i))) opt.cpu = v;
+    else if ((v = option_value("--clocks", argc, argv, i))) take_clocks(v);
     else if ((v = option_value("--dump", argc, argv, i))) take_dump(v);
     else return false;
     return true;

@@ -55,6 +55,7 @@ typedef struct {
     const char *libdir;          /* where stdlib/ is */
     const char *rtdir;           /* where libnlrt.a is */
     const char *cc;              /* the linker driver */
+    bool item_clocks;            /* --clocks=item: every level item by item, no block forms */
     bool verify;                 /* --verify: check the graph after every pass */
 } Options;
 extern Options opt;
@@ -70,7 +71,7 @@ extern bool graphing;                                 /* elab_graph.c: levels_pr
 void explain_print(struct Program *p, FILE *to);      /* nlc explain */
 void explain_begin(bool on);                          /* explain.c: before elaborate, if explain_print is to follow */
 void explain_print(struct Program *p, FILE *to);      /* nlc explain */
-void optimize(struct Region *r);                      /* hoist.c: erases marks and stops, simplifies */
+void optimize(struct Region *r);                      /* optimize.c: erases marks and stops, orders products, hoists */
 bool emit_program(struct Program *p, const char *obj);      /* emit.c: object file; false after a message */
 bool link_program(const char *obj, const char *exe);        /* link.c */
 char *program_json(struct Program *p);                /* program.c: the description that the runtime reads (runtime/nlrt.h) */

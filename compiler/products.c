@@ -7,9 +7,8 @@
 #include "graph.h"
 #include <string.h>
 
-enum { MAXFACTOR = 8, MAXLABEL = 25 };
+enum { MAXLABEL = 25 };
 
-typedef struct { Node *x; int8_t l[MAXDIM]; } Factor;
 typedef struct {
     Factor f[MAXFACTOR]; int n;
     double times;                        /* numbers among the factors */
@@ -257,6 +256,30 @@ static Node *ordered_product(Node *x)
     if ((wait ? late : now) < 0 || (wait ? late : now) >= p.cost) return x;
     p.times *= repeats(&p);
     multiply(&p, wait, true);
+    return finished(&p);
+}
+
+int factors_of(Node *x, const int8_t *l, Factor *f, double *times)
+{
+    Product p = { .times = 1 };
+    if (!dt_float((Dt)x->dt) || !add_factor(&p, x, l)) return -1;
+    memcpy(f, p.f, sizeof *f * (size_t)p.n);
+    *times *= p.times;
+    return p.n;
+}
+
+Node *factors_multiply(int n, const Factor *f, double times, int rank, const int8_t *lo, const int32_t *dim)
+{
+    Product p = { .n = n, .times = times, .rank = rank };
+    memcpy(p.f, f, sizeof *f * (size_t)n);
+    memcpy(p.lo, lo, sizeof *lo * (size_t)rank);
+    memcpy(p.dim, dim, sizeof *dim * (size_t)rank);
+    for (int i = 0; i < rank; i++) p.size[lo[i]] = dim[i];
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < f[i].x->rank; k++) p.size[f[i].l[k]] = f[i].x->dim[k];
+    Product now = p, late = p;
+    double a = multiply(&now, false, false), b = multiply(&late, true, false);
+    multiply(&p, b >= 0 && (b <= a || a < 0), true);
     return finished(&p);
 }
 

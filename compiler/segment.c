@@ -1,14 +1,23 @@
-/* segment.c: long loops in two, so that the backward pass keeps few states.
+/* segment.c: long loops in two.
 
    The reverse of a loop of T items needs the state before each of them: T copies. A loop over q segments of a loop of S items keeps the q
    states at the segments' starts, and while the reverse goes through one segment, the S states in it, computed again: q + S, about
    2 sqrt(T), for one more forward pass. The forward numbers are the same. Items that do not fill a segment are a last, shorter loop.
+   Loops with anchors are cut into their blocks first (blocks.c).
    loop_run() requires a closed region (kinds as n_loop wants them) and gives the value of each result. */
 #include <math.h>
 #include <string.h>
 #include "graph.h"
 
 enum { KEEP_ALL = 64 * 1024 };           /* bytes of states that are kept without a thought: less than a core's first caches */
+
+/* A loop cut into q pieces of s items and `left` more. */
+typedef struct {
+    const Region *r; Region *inner;
+    Anchors a;                           /* what is captured in a piece, not carried */
+    int32_t q, s, left;
+    bool differentiated, segments;       /* segments: the pieces are plain loops */
+} Cut;
 
 /* Items of a segment: near sqrt(T), and if possible so that they divide T. */
 static int32_t segment_length(int32_t trip)
@@ -62,67 +71,119 @@ static Node *folded(Node *x, int32_t n, int32_t s)
     return n_reshape(x, x->rank - 1, dim);
 }
 
-/* The loop over segments: its body is the loop over a segment's items. */
-static Node *outer_loop(const Region *r, Region *inner, int32_t q, int32_t s, Node *const *operand)
+static int anchor_of_formal(const Cut *c, int i) { for (int k = 0; k < c->a.n; k++) if (c->a.formal[k] == i) return k; return -1; }
+static int anchor_of_result(const Cut *c, int i) { for (int k = 0; k < c->a.n; k++) if (c->a.result[k] == i) return k; return -1; }
+
+/* An anchor's value at the start of a piece, where the formals have the values in[]. */
+static Node *anchored(const Cut *c, int k, Node *const *in)
 {
-    Node **formal = NEWN(Node *, r->np + 1), **in = NEWN(Node *, r->np + 2), **arg = NEWN(Node *, r->np + 2), **result = NEWN(Node *, r->nr + 1);
+    Node *x = c->a.start[k];
+    graph_subst(1, &x, c->r->np, c->r->formal, in);
+    return x;
+}
+
+/* One piece: n items from `base` on, in[i] the value of formal i (NULL for the index); value of each result. */
+static void run_piece(const Cut *c, int32_t n, Node *base, Node **in, Node **result)
+{
+    const Region *r = c->r;
+    Node **arg = NEWN(Node *, r->np + 2), **out = NEWN(Node *, r->nr + 1), *start[MAXANCHOR];
+    int k = 0, o = 0;
+    for (int i = 0; i < c->a.n; i++) start[i] = anchored(c, i, in);
+    for (int i = 0; i < r->np; i++) {
+        int a = anchor_of_formal(c, i);
+        if (r->fkind[i] != K_INDEX) arg[k++] = a >= 0 ? start[a] : in[i];
+    }
+    arg[k++] = base;
+    if (!c->segments) loop_run(n, c->inner, k, arg, c->differentiated, out);
+    else {
+        Node *loop = n_loop(n, false, c->inner, k, arg);
+        for (int i = 0; i < c->inner->nr; i++) out[i] = n_out(loop, i);
+    }
+    for (int i = 0; i < r->nr; i++) {
+        int a = anchor_of_result(c, i);
+        result[i] = a >= 0 ? start[a] : out[o++];
+    }
+}
+
+/* The loop over the whole pieces. */
+static void outer_loop(const Cut *c, Node *const *operand, Node **out)
+{
+    const Region *r = c->r;
+    Node **formal = NEWN(Node *, r->np + 1), **in = NEWN(Node *, r->np + 1), **arg = NEWN(Node *, r->np + 1), **result = NEWN(Node *, r->nr + 1);
     uint8_t *kind = NEWN(uint8_t, r->np + 1);
     int np = 0, k = 0;
     Node *index = formal[np] = n_formal(0, I32, 0, NULL);
     kind[np++] = K_INDEX;
     for (int i = 0; i < r->np; i++) {
+        in[i] = index;
         if (r->fkind[i] == K_INDEX) continue;
         Node *x = operand[k];
-        if (r->fkind[i] == K_ITEM) {
-            x = folded(rows(x, 0, q * s), q, s);
-            formal[np] = n_formal(np, (Dt)x->dt, x->rank - 1, x->dim + 1);
-        } else formal[np] = n_formal(np, (Dt)x->dt, x->rank, x->dim);
-        kind[np] = r->fkind[i];
-        arg[k] = x;
-        in[k++] = formal[np++];
+        bool item = r->fkind[i] == K_ITEM;
+        if (item) x = folded(rows(x, 0, c->q * c->s), c->q, c->s);
+        in[i] = formal[np] = n_formal(np, (Dt)x->dt, x->rank - item, x->dim + item);
+        kind[np++] = r->fkind[i];
+        arg[k++] = x;
     }
-    in[k] = n_bin(OP_MUL, index, n_iconst(I32, s));
-    Node *loop = n_loop(s, false, inner, k + 1, in);
-    for (int i = 0; i < r->nr; i++) result[i] = n_out(loop, i);
+    run_piece(c, c->s, n_bin(OP_MUL, index, n_iconst(I32, c->s)), in, result);
     Region *body = region_new(np, formal, kind, r->nr, result, r->rkind);
-    return n_loop(q, false, body, k, arg);
+    if (!c->segments) { loop_run(c->q, body, k, arg, c->differentiated, out); return; }
+    Node *loop = n_loop(c->q, false, body, k, arg);
+    for (int i = 0; i < r->nr; i++) out[i] = n_out(loop, i);
 }
 
-/* The items after the last whole segment go on from the states at `carry`. */
-static Node *rest_loop(const Region *r, Region *inner, int32_t from, int32_t n, Node *const *operand, Node *const *carry)
+/* The items after the last whole piece go on from the states that the loop before left (NULL: there was none). */
+static void rest_loop(const Cut *c, Node *const *operand, Node *const *before, Node **out)
 {
+    const Region *r = c->r;
     Node **in = NEWN(Node *, r->np + 1);
-    int k = 0, c = 0;
+    int32_t from = c->q * c->s;
+    int k = 0;
     for (int i = 0; i < r->np; i++) {
+        in[i] = n_iconst(I32, from);
         if (r->fkind[i] == K_INDEX) continue;
-        in[k] = r->fkind[i] == K_CARRY ? carry[c++] : r->fkind[i] == K_ITEM ? rows(operand[k], from, n) : operand[k];
+        bool carried = r->fkind[i] == K_CARRY && before;
+        in[i] = carried ? before[loop_carry_result(r, i)] : r->fkind[i] == K_ITEM ? rows(operand[k], from, c->left) : operand[k];
         k++;
     }
-    in[k] = n_iconst(I32, from);
-    return n_loop(n, false, inner, k + 1, in);
+    run_piece(c, c->left, n_iconst(I32, from), in, out);
+}
+
+static void run_cut(const Cut *c, Node *const *operand, Node **out)
+{
+    const Region *r = c->r;
+    Node **whole = NULL, **rest = NULL;
+    if (c->q) outer_loop(c, operand, whole = NEWN(Node *, r->nr + 1));
+    if (c->left) rest_loop(c, operand, whole, rest = NEWN(Node *, r->nr + 1));
+    for (int i = 0; i < r->nr; i++) {
+        Node *a = whole && r->rkind[i] == K_STACK ? folded(whole[i], c->q, 0) : whole ? whole[i] : NULL;
+        if (!rest || !whole) out[i] = whole ? a : rest[i];
+        else if (r->rkind[i] == K_CARRY) out[i] = rest[i];
+        else if (r->rkind[i] == K_SUM) out[i] = n_bin(OP_ADD, a, rest[i]);
+        else out[i] = n_concat(2, (Node *[2]){ a, rest[i] }, 0);
+    }
 }
 
 void loop_run(int32_t trip, Region *r, int nin, Node *const *operand, bool differentiated, Node **out)
 {
-    int64_t states = loop_state_bytes(r);
-    if (!differentiated || trip < 16 || states * trip <= KEEP_ALL) {
+    Cut c = { .r = r, .differentiated = differentiated };
+    int64_t states = loop_state_bytes(r), block = opt.item_clocks ? 0 : anchors_find(r, &c.a);
+    bool dense = !opt.item_clocks && !block && trip > 1 && dense_form(r);
+    if (dense && trip <= DENSE && dense_run(trip, r, operand, out)) return;
+    if (block || (dense && trip > DENSE)) {
+        int64_t s = block ? block : DENSE;
+        c.s = (int32_t)(s < trip ? s : trip);
+        c.q = trip / c.s;
+        c.inner = counted_from(block ? anchors_inside(r, &c.a) : r);
+    } else if (!differentiated || trip < 16 || states * trip <= KEEP_ALL) {
         Node *loop = n_loop(trip, false, r, nin, operand);
         for (int i = 0; i < r->nr; i++) out[i] = n_out(loop, i);
         return;
+    } else {
+        c.segments = true;
+        c.s = segment_length(trip);
+        c.q = trip / c.s;
+        c.inner = counted_from(r);
     }
-    int32_t s = segment_length(trip), q = trip / s, left = trip - q * s;
-    Region *inner = counted_from(r);
-    Node *outer = outer_loop(r, inner, q, s, operand), *rest = NULL;
-    Node **carry = NEWN(Node *, r->nr + 1);
-    int c = 0;
-    for (int i = 0; i < r->nr; i++) if (r->rkind[i] == K_CARRY) carry[c++] = n_out(outer, i);
-    if (left) rest = rest_loop(r, inner, q * s, left, operand, carry);
-    for (int i = 0; i < r->nr; i++) {
-        Node *a = n_out(outer, i);
-        if (r->rkind[i] == K_STACK) a = folded(a, q, 0);
-        if (!rest) out[i] = a;
-        else if (r->rkind[i] == K_CARRY) out[i] = n_out(rest, i);
-        else if (r->rkind[i] == K_SUM) out[i] = n_bin(OP_ADD, a, n_out(rest, i));
-        else out[i] = n_concat(2, (Node *[2]){ a, n_out(rest, i) }, 0);
-    }
+    c.left = trip - c.q * c.s;
+    run_cut(&c, operand, out);
 }
