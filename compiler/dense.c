@@ -12,6 +12,8 @@
 #include "graph.h"
 #include "ops.h"
 
+int64_t dense_worth = DENSE;
+
 enum { MAXSTATE = 8, MAXTERM = 8, T = 20, S = 21, FREE = 10 };      /* T, S: labels of turns; FREE..: of axes that a read adds */
 
 typedef struct { bool there; int n; Factor f[MAXFACTOR]; double times; } Times;    /* a product of one turn's values, labels: the state's axes from 1 */
@@ -47,7 +49,7 @@ static bool usable(const Dense *d, const Times *t)
 {
     for (int i = 0; i < t->n; i++) {
         int k = at(d, t->f[i].x);
-        if (k < 0 || d->form[k] || d->reads[k] || factor_size(&t->f[i]) * DENSE > d->large) return false;
+        if (k < 0 || d->form[k] || d->reads[k] || factor_size(&t->f[i]) * dense_worth > d->large) return false;
     }
     return true;
 }
@@ -262,7 +264,7 @@ static bool find_labels(Dense *d)
                 for (int j = 0; j < g->f[i].x->rank; j++) if (!add_label(d, g->f[i].l[j], g->f[i].x->dim[j])) return false;
         }
     for (int i = 0; i < d->ng; i++) size *= d->gdim[i];
-    return d->ng == 0 || size * 4 <= d->large;
+    return d->ng == 0 || !dense_worth || size * 4 <= d->large;
 }
 
 static Node *triangle(int32_t n, bool with)

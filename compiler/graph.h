@@ -144,6 +144,7 @@ Region *anchors_inside(const Region *r, const Anchors *a);  /* the body with the
 
 /* dense.c: loops whose states change by scalars and products of what is known beforehand, as products of all turns */
 enum { DENSE = 16 };                                       /* turns of a piece */
+extern int64_t dense_worth;                                /* how many times smaller than the states the values of a turn are; tests set it to 0 */
 bool dense_form(const Region *r);                          /* is it such a loop? */
 bool dense_run(int32_t trip, const Region *r, Node *const *operand, Node **out);    /* false: it is none after all */
 

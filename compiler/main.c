@@ -349,6 +349,8 @@ static Program *front(const char *path)
     if (dumped("parse")) ast_print(tree, stdout);
     if (error_count()) return NULL;
     resolve(tree);
+    const char *worth = getenv("NLC_DENSE_WORTH");         /* for tests: 0 takes the dense form of a level where it does not pay, too */
+    if (worth) dense_worth = atoll(worth);
     if (error_count() || !defines_exist(file)) return NULL;
     Program *p = elaborate(file);
     if (error_count()) return NULL;

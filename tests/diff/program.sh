@@ -1,6 +1,6 @@
 #!/bin/sh
 # One program: program.sh FOLDER SEED makes a random one, program.sh FOLDER NAME FILE.nl OPTIONS.. takes that file.
-# The reference evaluator and the executable agree in f64 (reports and all states) and, roughly, in f32 (reports); the number
+# The reference evaluator, item by item, and the executable agree in f64 (reports and all states) and, roughly, in f32 (reports); the number
 # of threads changes no bit; a run that is interrupted and resumed ends as the one that is not. Writes FOLDER/NAME.ok; or, if
 # anything differs, FOLDER/NAME.log, and keeps its files in FOLDER. NLC, TOOL and GEN say what to run.
 cd "$1" || exit 1
@@ -42,13 +42,13 @@ if [ -z "$source" ]; then
 else
     shift 3
 fi
-# Even seeds: a team even for the smallest step, in memory full of garbage. Odd ones: as every program is compiled; f32, too.
+# Even seeds: a team even for the smallest step, dense forms even where they do not pay, in memory full of garbage. Odd ones: as every program is compiled; f32, too.
 case $seed in
-    *[02468]) team="env NLRT_TEST=1" NLC_SOLO_WORK=0 && export NLC_SOLO_WORK ;;
+    *[02468]) team="env NLRT_TEST=1" NLC_SOLO_WORK=0 NLC_DENSE_WORTH=0 && export NLC_SOLO_WORK NLC_DENSE_WORTH ;;
     *) team= ;;
 esac
 
-run "$p.ref" "$NLC" run --reference --float=f64 --verify "$@" "$source" || fails "reference"
+run "$p.ref" "$NLC" run --reference --clocks=item --float=f64 --verify "$@" "$source" || fails "reference"
 compile --float=f64 "$@" -o "$p.exe" || fails "compiling f64"
 run "$p.f64" $team "./$p.exe" --threads 1 || fails "running f64"
 close "$F64_TOLERANCE" "$p.ref.jsonl" "$p.f64.jsonl" || fails "reports, f64"
