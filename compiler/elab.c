@@ -54,6 +54,7 @@ const char *v_text(Value v)
     case V_STREAM: return v.stream->name;
     case V_INST: return v.inst->path;
     case V_MODEL: return v.minst->name;
+    case V_EVENT: return v.event->name;
     case V_LIST:
         t = v.tuple ? "(" : "[";
         for (int i = 0; i < v.n; i++) t = arena_printf("%s%s%s", t, i ? ", " : "", v_text(v.elem[i]));
@@ -901,7 +902,7 @@ Value exec(Scope *s, Ast **body, int n, bool *done)
             if (el.lvl && el.lvl->kind == L_RULE && !el.inst) rule_declare(s, st);
             else if (el.lvl && el.lvl->kind == L_LEVEL && el.lvl->ast->body == body) break;
             break;
-        case S_DEFAULT: break;
+        case S_DEFAULT: case S_EVENT: break;
         case S_MINIMIZE: stmt_minimize(s, st); break;
         case S_REPORT: stmt_report(s, st); break;
         case S_EMIT:
@@ -918,7 +919,6 @@ Value exec(Scope *s, Ast **body, int n, bool *done)
             stmt_level(s, st);
             if (!scope_find(s, st->name, &last)) last = v_err();   /* a body that ends with a level gives what it emitted */
             break;
-        case S_EVENT: error_at(st->loc, "events come with the next release"); break;
         case S_EXPR: last = eval(s, st->a); break;
         default: break;                                   /* resolve.c has seen to the others */
         }

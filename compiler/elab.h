@@ -23,6 +23,7 @@ typedef enum {
     V_MODEL,     /* an instance of a model in a schedule */
     V_PAIR,      /* key: value, in calls */
     V_PERCENT,   /* 90% */
+    V_EVENT,     /* of a model */
 } VKind;
 typedef enum { N_INT, N_REAL, N_BOOL } NumKind;
 
@@ -44,6 +45,7 @@ struct Value {
         struct Inst *inst;
         Stream *stream;
         struct ModelInst *minst;
+        struct Event *event;
     };
     struct State *state;         /* V_TENSOR: this is the current value of that state, named as such (wrt, W.m, copies) */
     Loc loc;                     /* where it was computed */

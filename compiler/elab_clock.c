@@ -132,14 +132,36 @@ static Var *beside(Var *v, const char *name, StateKind kind, Dt dt, int rank)
     return b;
 }
 
-/* The sum of gradients since the last update, this item's included. */
-Var *gradient_sum(Var *v, Node *g, Loc at)
+static Var *sum_of(Var *v)
 {
     if (!v->gsum) v->gsum = beside(v, "gsum", ST_GSUM, v->st->dt, v->st->rank);
     v->gsum->moves = v->moves;
-    Node *old = var_value(v->gsum).node;
+    return v->gsum;
+}
+
+/* How many items are in the sum: asked for where a mean is wanted. */
+static Var *items_in_sum(Var *v)
+{
+    if (!v->since) v->since = beside(v, "since", ST_COUNT, I64, 0);
+    v->since->moves = v->moves;
+    return v->since;
+}
+
+/* The sum of gradients since the last update, this item's included. */
+Var *gradient_sum(Var *v, Node *g, Loc at)
+{
+    Node *old = var_value(sum_of(v)).node;
+    if (v->event && v->st->mean) var_set(items_in_sum(v), v_tensor(n_bin(OP_ADD, var_value(items_in_sum(v)).node, n_iconst(I64, 1)), 0), at);
     var_set(v->gsum, v_tensor(n_bin(OP_ADD, old, g), lanes(v)), at);
     return v->gsum;
+}
+
+Node *gradient_since(Var *v)
+{
+    Node *sum = var_value(sum_of(v)).node;
+    if (!v->st->mean) return sum;
+    Node *n = n_bin(OP_MAX, var_value(items_in_sum(v)).node, n_iconst(I64, 1));
+    return n_bin(OP_DIV, sum, n_expand(n_cast(n, (Dt)sum->dt), sum->rank, sum->dim));
 }
 
 /* ---- clauses */
@@ -158,11 +180,16 @@ Clauses *clock_clauses(Var *v, Scope **s)
     return cl;
 }
 
-static int64_t every_of(Clauses *cl, Scope *s)
+static int64_t every_of(Var *of, Clauses *cl, Scope *s)
 {
     Value v = eval(s, cl->every);
     int64_t n;
     if (v.kind == V_ERR) return 1;
+    if (v.kind == V_EVENT) {
+        if (cl->mode) error_at(cl->every_loc, "only `every 1` takes anchor and frozen");
+        else if (event_fits(of, v.event, cl->every->loc)) of->event = v.event;
+        return of->event ? 0 : 1;
+    }
     if (v_integer(v, &n) && n >= 1) return n;
     error_at(cl->every->loc, "a period is a whole number of at least 1, known when compiling, not %s", v_show(v));
     return 1;
@@ -173,11 +200,15 @@ void var_clock(Var *v)
     Scope *s;
     Clauses *cl = clock_clauses(v, &s);
     v->st->every = 1; v->st->mean = cl && cl->mean; v->st->clock = NULL;
-    v->when = cl ? cl->when : NULL;
+    v->when = cl ? cl->when : NULL; v->event = NULL;
     v->clock_at = !cl ? v->st->loc : cl->every ? cl->every->loc : cl->when->loc;
     v->when_sum = v->when && cl->when_sum;
     if (!cl) return;
-    if (cl->every) { v->st->every = every_of(cl, s); return; }
+    if (cl->every) {
+        v->st->every = every_of(v, cl, s);
+        if (v->event) v->st->clock = intern(arena_printf("every %s%s", v->event->name, cl->mean ? " mean" : ""));
+        return;
+    }
     v->st->every = 0;
     v->st->clock = intern(arena_printf("every when %s%s", ast_text(cl->when), v->when_sum ? " sum" : ""));
 }
@@ -190,7 +221,7 @@ Value condition(Scope *s, Ast *e)
     Value c = eval(s, e);
     if (c.kind == V_ERR) return c;
     if (!v_shape(c, &rank, dim) || rank || v_dt(c) != BOOL) {
-        error_at(e->loc, "`when` takes a condition, true or false, and this is %s", v_show(c));
+        error_at(e->loc, "`when` takes a condition, true or false, and this is %s%s", v_show(c), c.kind == V_EVENT ? "; `every NAME` waits for an event" : "");
         return v_err();
     }
     return v_as_tensor(c, e->loc);

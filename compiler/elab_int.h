@@ -48,6 +48,7 @@ struct Var {
     Node *first;                 /* its value when first read in this entry */
     bool learn;                  /* rule states: declared with `learn` */
     Node *counted; uint16_t counted_axes;      /* the count after this item, in this entry */
+    Event *event; Var *since;    /* every NAME; items since its last tick, for `mean` */
     Loc clock_at; Ast *when; bool when_sum; Value due;       /* every when c [sum]: whether this item ticks, once that is known */
     bool ever_moved, ever_read, fixed;
     int lead, lead_at;           /* while a rule is mapped over leading axes: how many, and which map axis is the first */
@@ -105,6 +106,7 @@ struct Lvl {
     int ncalls; const char *calls[16]; int lead; Scope *params;
     uint16_t axes;               /* map axes that a moved value may have */
     struct Moved *set;           /* what the minimize at work moves (total) */
+    bool asleep;                 /* an event ticks, and the rule waits for what acts on it */
     /* inner levels */
     Frame *frame; int axis; int64_t offset; Ast *ast; Inst *inst; Scope *outer, *decl, *body; Clauses *dflt;      /* inst: in whose body */
     Binding *names; int nemit; Value emit[16]; int npieces; Value *pieces;
@@ -144,7 +146,8 @@ typedef enum { NO_TOKENS, WINDOW, TOKEN_BY_TOKEN } Tokens;    /* a version for g
 typedef struct Version {
     const char *key; Elabmodel *em;
     Entry *step, *finish;
-    int64_t batch; bool train;
+    Stream *stream; int64_t batch; bool train;
+    Event *event;                /* this is the version in which it ticks */
     int errors;                  /* the count of errors when it was begun */
     VEC(Node *) acc;             /* f64[] sums; 0: items, 1: objective */
     VEC(Avg) avg;
@@ -253,7 +256,22 @@ Node *tick_count(Var *v);                               /* i64: the updates of a
 void  tick_counted(Var *v, Node *count, Loc at);
 void  tick_assigned(Var *v, Value due, Loc at);         /* the same for `<-` */
 Var  *gradient_sum(Var *v, Node *g, Loc at);
+Node *gradient_since(Var *v);                           /* every NAME: what its rule receives when it ticks */
 Node *when_due(Var *v, Value due, Node *old);           /* v's value, or the old one where it is not due */
+
+/* elab_event.c: events */
+void  event_declare(Inst *i, Scope *s, Ast *st);
+Event *event_find(Elabmodel *em, const char *name, Loc at);
+bool  in_event(void);                                   /* an event ticks: this is its version */
+bool  event_ticks(const Event *e);                      /* this one */
+bool  event_fits(const Var *v, const Event *e, Loc at);
+bool  event_lets(Var *v);                               /* may `<-` move v? */
+void  event_block(Scope *s, Ast *st, const Event *e);
+Node *no_gradient(const Var *v);                        /* what a rule that sleeps gets for g, and for x, u, w */
+void  no_uses(Var *v, Value *use);
+bool  event_value(Node *x, Loc at);
+bool  event_arguments(const Closure *c);                /* of a rule that runs when it ticks */
+void  event_entries(Elabmodel *em);
 
 /* elab_learn.c: minimize, rules */
 void  stmt_minimize(Scope *s, Ast *st);
@@ -286,6 +304,7 @@ Node *formal_new(Dt dt, int rank, const int32_t *dim);   /* a fresh formal */
 Node *entry_in(Version *v, BindKind kind, int index, Dt dt, int rank, const int32_t *dim);
 Entry *entry_close(const char *name, Model *m, int nin, Node **in, const Bind *bind, int nout, Node **out, const Bind *obind, Loc at);
 void  models_finish(void);
+Entry *version_event(const Version *as, Event *e);
 Version *version_make(Elabmodel *em, Stream *s, int64_t batch, bool train, bool lanes, Tokens tokens, int nlearn, Var **learn, Loc at, int *from);
 
 /* elab_gen.c */

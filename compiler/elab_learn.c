@@ -115,11 +115,11 @@ static bool arguments_alike(const Closure *c, const Var *w)
 }
 
 /* Moves w by the rule c with gradient g; t counts its updates; use: x, u, w. seen says why there are none; NULL: nobody looked. */
-static void apply_rule(Closure *c, Var *w, Value g, const Value *use, const Seen *seen, Value t, const char *path, Moved *set, bool g_given)
+static void apply_rule(Closure *c, Var *w, Value g, const Value *use, const Seen *seen, Value t, const char *path, Moved *set, bool g_given, bool asleep)
 {
     static int depth;
     Lvl *l = NEW(Lvl);
-    *l = (Lvl){ .kind = L_RULE, .frame = w->frame, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .rule = c, .w = w, .g = g, .t = t, .path = path, .set = set, .looked = seen, .g_given = g_given };
+    *l = (Lvl){ .kind = L_RULE, .frame = w->frame, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .rule = c, .w = w, .g = g, .t = t, .path = path, .set = set, .looked = seen, .g_given = g_given, .asleep = asleep };
     memcpy(l->use, use, sizeof l->use);
     if (c->def->ninputs >= 2 && c->def->inputs[1]->b) {   /* taken at a place of the rule's own states, and a constant to its objectives */
         l->g.node = n_stop(l->g.node, l->tag);
@@ -180,7 +180,7 @@ bool apply_rule_call(Scope *s, Value f, int n, Value *arg, Loc at)
     const char *name = def->name;
     for (int i = 0; i < l->ncalls; i++) if (l->calls[i] == name) name = arena_printf("%s%d", name, l->ncalls);
     if (l->ncalls < 16) l->calls[l->ncalls++] = def->name;
-    apply_rule(f.clo, l->w, g, use, same ? l->looked : NULL, l->t, arena_printf("%s.%s", l->path, name), l->set, same);
+    apply_rule(f.clo, l->w, g, use, same ? l->looked : NULL, l->t, arena_printf("%s.%s", l->path, name), l->set, same, l->asleep);
     return true;
 }
 
@@ -303,6 +303,8 @@ void stmt_every(Scope *s, Ast *st)
     int64_t n = 0;
     Value v = st->op == 'w' ? condition(s, st->a) : eval(s, st->a);
     if (v.kind == V_ERR) return;
+    if (v.kind == V_EVENT) { event_block(s, st, v.event); return; }
+    if (l->asleep) return;
     if (st->op != 'w' && (!v_integer(v, &n) || n < 1)) { error_at(st->a->loc, "a period is a whole number of at least 1, known when compiling, not %s", v_show(v)); return; }
     Scope *in = scope_new(s, st->loc);
     if (n == 1) { exec(in, st->body, st->nbody, &done); return; }
@@ -545,6 +547,14 @@ static void uses_raised(Var *v, Value *use)
     use[2] = v_tensor(v->seen->node[2], 0);
 }
 
+/* After an event: the sum begins anew. */
+static void event_moved(Var *v, Node *t, Loc at)
+{
+    var_set(v->gsum, v_real(0), at);
+    if (v->since) var_set(v->since, v_int(0), at);
+    tick_counted(v, t, at);
+}
+
 /* Applies the rules to the states, each if it is due. */
 static void move_due(Moved *set, Value *rule, Value *t, Loc at, bool explain)
 {
@@ -553,7 +563,11 @@ static void move_due(Moved *set, Value *rule, Value *t, Loc at, bool explain)
         Value use[3];
         uses_raised(v, use);
         if (explain) explain_unit(v, rule[i]);
-        if (set->due[i].kind != V_TENSOR) { apply_rule(rule[i].clo, v, set->g[i], use, v->seen, t[i], v->st->path, set, true); continue; }
+        if (set->due[i].kind != V_TENSOR) {
+            apply_rule(rule[i].clo, v, set->g[i], use, v->seen, t[i], v->st->path, set, true, false);
+            if (v->event) event_moved(v, t[i].node, at);
+            continue;
+        }
         Nodes cut = { 0 };
         add_value(&cut, rule[i]);
         add_value(&cut, set->g[i]);
@@ -562,7 +576,7 @@ static void move_due(Moved *set, Value *rule, Value *t, Loc at, bool explain)
         for (int j = 0; j < set->n; j++) { add_value(&cut, set->g[j]); add_value(&cut, set->w[j]); add_value(&cut, set->due[j]); }
         Snap snap = snap_begin();
         if (explain && el.lvl->kind == L_RULE) explain_clock(v->when ? clock_text(v->st) : arena_printf("every %lld", (long long)v->st->every));
-        apply_rule(rule[i].clo, v, set->g[i], use, v->seen, t[i], v->st->path, set, true);
+        apply_rule(rule[i].clo, v, set->g[i], use, v->seen, t[i], v->st->path, set, true, false);
         if (explain) explain_clock(NULL);
         if (v->gsum) var_set(v->gsum, v_real(0), at);
         if (v->when) tick_counted(v, t[i].node, at);
@@ -615,6 +629,11 @@ static bool arguments_last(Var *v, Value rule)
 static Node *clocked_gradient(Var *v, Node *g, Loc at)
 {
     int64_t every = v->st->every;
+    if (v->event) {
+        Node *since = n_mark(gradient_since(v), graph_uid());
+        explain_sum(since, v->st->mean ? "mean since the last tick of" : "sum since the last tick of", g, v->st);
+        return since;
+    }
     if (every == 1 || (v->when && !v->when_sum)) return g;
     Node *sum = gradient_sum(v, g, at)->cur.node;
     explain_sum(sum, v->when ? "sum since the last tick of" : explain_period("sum", every), g, v->st);
@@ -630,7 +649,8 @@ static Value update_number(Var *v, Value *due)
     int64_t every = v->st->every;
     Value t;
     *due = v_none();
-    if (v->when) {
+    if (v->event) t = raised(v, tick_count(v));
+    else if (v->when) {
         *due = clock_due(v);
         t = due->kind == V_ERR ? v_err() : raised(v, tick_count(v));
     } else {
@@ -642,29 +662,71 @@ static Value update_number(Var *v, Value *due)
     return t;
 }
 
+/* Events (elab_event.c). A state that waits for one only adds its gradient up; while one ticks, what does not wait for it sleeps. */
+typedef enum { MOVES, ADDS_UP, SLEEPS } Part;
+
+static Part part_of(Var *v, Node *g, Loc at)
+{
+    bool awake = el.lvl->kind == L_RULE && !el.lvl->asleep;
+    if (!v->event && (!in_event() || v->inner || awake)) return MOVES;
+    if (v->event && (!in_event() || awake)) gradient_sum(v, g, at);
+    if (v->event) return event_ticks(v->event) ? MOVES : ADDS_UP;
+    return SLEEPS;
+}
+
+static void sleepers(Moved *set, Value *rule)
+{
+    for (int i = 0; i < set->n; i++) set->g[i] = raised(set->var[i], no_gradient(set->var[i]));
+    for (int i = 0; i < set->n; i++) {
+        Value t = v_tensor(n_iconst(I64, 1), 0), use[3];
+        no_uses(set->var[i], use);
+        set->w[i] = var_value(set->var[i]);
+        t.weak = true;
+        explain_sleeper(set->var[i], rule[i]);
+        apply_rule(rule[i].clo, set->var[i], set->g[i], use, NULL, t, set->var[i]->st->path, set, true, true);
+    }
+}
+
+static Moved moved_new(int n) { return (Moved){ 0, NEWN(Var *, n + 1), NEWN(Value, n + 1), NEWN(Value, n + 1), NEWN(Value, n + 1) }; }
+
 /* Hands its gradient to each state's rule, under its clock. */
 static void move_states(Ast *st, Vars *moved, Node **w, Node **g)
 {
     int n = moved->n;
-    Moved set = { n, moved->var, NEWN(Value, n + 1), NEWN(Value, n + 1), NEWN(Value, n + 1) };
-    Value *rule = NEWN(Value, n + 1), *t = NEWN(Value, n + 1);
+    Moved set = moved_new(n), asleep = moved_new(n);
+    Value *rule = NEWN(Value, n + 1), *t = NEWN(Value, n + 1), *sleeping = NEWN(Value, n + 1);
     bool fine = true;
     for (int i = 0; i < n; i++) fine &= (rule[i] = var_rule(moved->var[i], st->loc)).kind != V_ERR;
     for (int i = 0; i < n && fine; i++) {
         Var *v = moved->var[i];
-        t[i] = update_number(v, &set.due[i]);
-        fine = t[i].kind != V_ERR && arguments_last(v, rule[i]);
+        Part part = part_of(v, g[i], st->loc);
+        if (v->event && uses_wanted(v)) {
+            error_at(v->clock_at, "the rule of '%s' sees its uses, and how many there are between ticks is not known; write `every n`", v->st->path);
+            return;
+        }
+        if (part == SLEEPS) { sleeping[asleep.n] = rule[i]; asleep.var[asleep.n++] = v; }
+        if (part != MOVES) continue;
+        if (in_event()) v->moves = true;
+        if (v->event && !event_arguments(rule[i].clo)) return;
+        int k = set.n;
+        rule[k] = rule[i];
+        t[k] = update_number(v, &set.due[k]);
+        fine = t[k].kind != V_ERR && arguments_last(v, rule[k]);
         if (!fine) break;
-        explain_always(t[i], "t");
-        anchored(v, w[i], &g[i], &rule[i], t[i]);
+        explain_always(t[k], "t");
+        anchored(v, w[i], &g[i], &rule[k], t[k]);
         explain_gradient(g[i], v->st, false);
-        set.w[i] = var_value(v);
+        set.var[k] = v;
+        set.w[k] = var_value(v);
         g[i] = clocked_gradient(v, g[i], st->loc);
         uses_gather(v, st->loc);
-        set.g[i] = raised(v, g[i]);
+        set.g[k] = raised(v, g[i]);
+        set.n++;
     }
     if (!fine) return;
+    sleepers(&asleep, sleeping);
     move_due(&set, rule, t, st->loc, true);
+    *moved = (Vars){ set.n, set.n, set.var };
     flush_later(st, moved, rule);
 }
 
@@ -733,7 +795,7 @@ static void minimize_model(Scope *s, Ast *st, Value e)
     Vars c = { 0 }, moving = { 0 }, moved = { 0 };
     if (!candidates(s, st, el.lvl, &c)) return;
     for (int i = 0; i < c.n; i++)
-        if (c.var[i]->moves) { vec_grow((void **)&moving.var, &moving.cap, moving.n, sizeof *moving.var); moving.var[moving.n++] = c.var[i]; }
+        if (c.var[i]->moves || v->event) { vec_grow((void **)&moving.var, &moving.cap, moving.n, sizeof *moving.var); moving.var[moving.n++] = c.var[i]; }
     if (!v->train && !moving.n) return;
     Node *cot = e.axes & 1 ? n_cast(v->weight.node, (Dt)e.node->dt) : n_const((Dt)e.node->dt, 1);
     Node **w, **g;
@@ -820,8 +882,7 @@ void stmt_move(Scope *s, Ast *st)
 {
     Var *v = move_target(s, st->b);
     Value x = eval(s, st->a);
-    if (!v || x.kind == V_ERR || !may_move(v, st)) return;
-    if (!v->moves) return;
+    if (!v || x.kind == V_ERR || !may_move(v, st) || !event_lets(v) || !v->moves) return;
     Node *old = (var_value(v), v->cur.node);
     if (el.lvl->kind == L_RULE && v == el.lvl->w) {
         var_set(v, v_as_float(x, st->a->loc), st->a->loc);
@@ -829,9 +890,10 @@ void stmt_move(Scope *s, Ast *st)
         return;
     }
     Value due = v->when ? clock_due(v) : v_none();
+    if (v->event && v->st->kind == ST_STATE && !v->counted) tick_counted(v, v->counted = tick_count(v), st->loc);
     if (v->when && due.kind == V_ERR) return;
     if (v->when) tick_assigned(v, due, st->loc);
-    else if (!v->counted && (v->st->every > 1 || v->st->kind == ST_STATE)) next_count(v);
+    else if (!v->counted && !v->event && (v->st->every > 1 || v->st->kind == ST_STATE)) next_count(v);
     if (v->st->every > 1) due = is_due(v_tensor(v->counted, v->counted_axes), v->st->every);
     var_set(v, x, st->a->loc);
     if (el.lvl->kind == L_RULE) explain_line(v, old);

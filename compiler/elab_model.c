@@ -286,6 +286,7 @@ static void report_mean(Scope *s, Report *r)
 
 void stmt_report(Scope *s, Ast *st)
 {
+    if (in_event()) return;
     for (int i = 0; i < st->n; i++) {
         Ast *a = st->list[i];
         Report r = { .ast = a->a, .at = a->loc, .scope = s };
@@ -396,7 +397,7 @@ static bool version_step(Version *v, Scope *call, Stream *s, int *from, Loc at)
     exec(call, em->root->def->body, em->root->def->nbody, &done);
     for (int i = 0, n = em->var.n; i < n; i++) {
         Var *x = em->var.at[i];
-        if (x->st->kind != ST_STATE || !x->moves || x->counted || x->when) continue;
+        if (x->st->kind != ST_STATE || !x->moves || x->counted || x->when || x->event) continue;
         Var *c = var_count(x);
         var_set(c, v_tensor(n_bin(OP_ADD, var_value(c).node, n_iconst(I64, 1)), 0), at);
     }
@@ -410,11 +411,13 @@ static Entry *version_close(Version *v, const char *name, Loc at)
     VEC(Bind) bind = { 0 };
     for (int i = 0; i < v->em->var.n; i++) {
         Var *x = v->em->var.at[i];
-        if (!x->in || x->cur.node == x->first || !x->moves) continue;
+        if (!x->in || x->cur.node == x->first || !x->moves || (v->event && x->st->kept)) continue;
+        if (v->event) PUSH(v->event->moved, x->st);
         Bind b = { B_STATE, x->st->id };
         PUSH(out, x->cur.node);
         PUSH(bind, b);
     }
+    if (v->event) return out.n ? entry_close(name, v->em->m, v->in.n, v->in.at, v->bind.at, out.n, out.at, bind.at, at) : NULL;
     Node **acc = NEWN(Node *, v->acc.n);
     for (int i = 0; i < v->acc.n; i++) acc[i] = n_reshape(v->acc.at[i], 1, &(int32_t){ 1 });
     Bind b = { B_OUT, 0 };
@@ -468,7 +471,38 @@ Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, bool l
     return v && v->step ? v : NULL;
 }
 
-/* The body elaborated anew. A version without a step is one with errors. */
+/* Elaborates the body anew; false if the stream's fields do not fit. */
+static bool version_run(Version *v, const char *name, int nlearn, Var **learn, Loc at)
+{
+    Elabmodel *em = v->em;
+    struct El save = el;
+    Axes keep_axes = axes;
+    DrawContext keep_draws = draws;
+    int errors = v->errors = error_count();
+    bool broken = em->broken, graph_on = graphing;
+    el.v = v; el.em = em; el.mode = M_STEP; el.lvl = &em->lvl; el.inst = em->root;
+    axes.n = 0; el.frame = NULL; el.inner.n = el.use.n = 0;
+    graphing = graphing && !v->event;
+    reset_vars(v, nlearn, learn);
+    reset_draws(em->root);
+    Scope *call = scope_new(em->root->scope, at);
+    em->root->call = call;
+    if (v->event) explain_event(em, v->event);
+    else explain_model(em, v->batch, v->train);
+    bool fits = version_step(v, call, v->stream, v->from, at);
+    if (!broken && error_count() == errors) v->step = version_close(v, name, at);
+    if (!broken && !v->event && error_count() == errors) version_fresh(v, name, at);
+    if (!broken && !v->event && !v->generates && error_count() == errors) version_finish(v, name);
+    for (int i = 0; i < em->var.n; i++) em->var.at[i]->ever_moved |= em->var.at[i]->moved;
+    el.mode = save.mode; el.v = save.v; el.em = save.em; el.lvl = save.lvl; el.inst = save.inst;
+    axes = keep_axes; draws = keep_draws;
+    graphing = graph_on;
+    PUSH(em->version, v);
+    if (error_count() > errors) v->step = NULL;
+    return fits;
+}
+
+/* A version without a step is one with errors. */
 Version *version_make(Elabmodel *em, Stream *s, int64_t batch, bool train, bool lanes, Tokens tokens, int nlearn, Var **learn, Loc at, int *from)
 {
     Ast *def = em->root->def;
@@ -477,33 +511,25 @@ Version *version_make(Elabmodel *em, Stream *s, int64_t batch, bool train, bool 
     if (def->ninputs && !s) { error_at(at, "'%s' runs over (%s), so say on which stream", def->name, def->inputs[0]->name); return NULL; }
     if (def->ninputs > 16) { error_at(def->loc, "a model has at most 16 fields"); return NULL; }
     Version *v = NEW(Version);
-    v->key = ""; v->em = em; v->batch = batch; v->train = train; v->lanes = lanes; v->generates = tokens != NO_TOKENS; v->streaming = tokens == TOKEN_BY_TOKEN;
-    struct El save = el;
-    Axes keep_axes = axes;
-    DrawContext keep_draws = draws;
-    int errors = v->errors = error_count();
-    bool broken = em->broken;
-    el.v = v; el.em = em; el.mode = M_STEP; el.lvl = &em->lvl; el.inst = em->root;
-    axes.n = 0; el.frame = NULL; el.inner.n = el.use.n = 0;
-    reset_vars(v, nlearn, learn);
-    reset_draws(em->root);
-    Scope *call = scope_new(em->root->scope, at);
-    em->root->call = call;
-    explain_model(em, batch, train);
+    v->key = ""; v->em = em; v->stream = s; v->batch = batch; v->train = train; v->lanes = lanes;
+    v->generates = tokens != NO_TOKENS; v->streaming = tokens == TOKEN_BY_TOKEN;
     const char *name = arena_printf("%s.%s.%lld.%d", em->m->name, train ? "train" : "test", (long long)batch, el.p->entry.n);
-    bool fits = version_step(v, call, s, v->from, at);
-    if (!broken && error_count() == errors) v->step = version_close(v, name, at);
-    if (!broken && error_count() == errors) version_fresh(v, name, at);
-    if (!broken && !v->generates && error_count() == errors) version_finish(v, name);
-    for (int i = 0; i < em->var.n; i++) em->var.at[i]->ever_moved |= em->var.at[i]->moved;
-    el.mode = save.mode; el.v = save.v; el.em = save.em; el.lvl = save.lvl; el.inst = save.inst;
-    axes = keep_axes; draws = keep_draws;
+    bool broken = em->broken, fits = version_run(v, name, nlearn, learn, at);
     em->trained |= train && fits;
-    PUSH(em->version, v);
     if (!fits && !v->generates) PUSH(misfit, fields);
-    if (broken || error_count() > errors) { em->broken |= fits && !v->generates; v->step = NULL; return v; }
+    if (broken || error_count() > v->errors) { em->broken |= fits && !v->generates; v->step = NULL; return v; }
     memcpy(from, v->from, sizeof v->from);
     return v;
+}
+
+/* What an event does to the states of a model that is used as in version `as`; NULL: nothing, or errors. */
+Entry *version_event(const Version *as, Event *e)
+{
+    Version *v = NEW(Version);
+    v->key = ""; v->em = as->em; v->stream = as->stream; v->batch = as->batch; v->lanes = as->lanes; v->event = e;
+    version_run(v, arena_printf("%s.tick.%s.%d", v->em->m->name, e->name, el.p->entry.n), 0, NULL, e->loc);
+    v->em->broken |= error_count() > v->errors;
+    return v->step;
 }
 
 /* ---- the end: birth entries, and what the level graph must satisfy */
@@ -629,6 +655,8 @@ void models_finish(void)
         Elabmodel *em = models.at[i];
         Model *m = em->m;
         if (em->broken || !em->root) continue;
+        event_entries(em);
+        if (em->broken) continue;
         check_states(em);
         warn_of_steps(em);
         find_levels(em);

@@ -305,6 +305,22 @@ static void bind(Scope *s, Ast *st)
     bind_names(s, st->names, st->nnames, st->tuple, v, st->loc);
 }
 
+/* tick m.end, tick (m, n).end */
+static void tick(Scope *s, Ast *st)
+{
+    ModelInst *m[64];
+    if (st->a->kind != E_FIELD) { error_at(st->a->loc, "`tick` takes an event of a model: tick MODEL.EVENT"); return; }
+    int n = model_list(eval(s, st->a->a), m, st->a->a->loc);
+    for (int i = 0; i < n; i++) {
+        Event *e = event_find(m[i]->em, st->a->name, st->a->loc);
+        if (!e) continue;
+        Do *d = do_new(DO_TICK, st->loc);
+        d->inst = m[i]->id; d->name = m[i]->name; d->model = m[i]->em->m; d->event = e;
+        if (!e->ticked) { e->ticked = true; e->ticked_at = st->loc; }
+        PUSH(el.p->todo, d);
+    }
+}
+
 static void push_vars(Scope *s, Ast *st)
 {
     for (int i = 0; i < st->nnames; i++) {
@@ -435,7 +451,7 @@ static void statements(Scope *s, Ast **body, int n)
         case S_LIVE: live(s, st); break;
         case S_REPEAT: repeat(s, st); break;
         case S_TABLE: table(s, st); break;
-        case S_TICK: error_at(st->loc, "events, and `tick`, come with the next release"); break;
+        case S_TICK: tick(s, st); break;
         default: break;                                   /* resolve.c has seen to the others */
         }
         bool within = st->kind == S_FOR || st->kind == S_REPEAT || st->kind == S_IF;

@@ -101,6 +101,7 @@ void var_set(Var *v, Value x, Loc at)
     for (int k = v->lead - 1; k >= 0 && x.kind == V_TENSOR; k--) x = v_lower_axis(x, v->lead_at + k);
     if (x.kind != V_TENSOR) return;
     uint16_t lanes = v->frame ? v->axes : 0;
+    if (in_event() && !v->inner && !event_value(x.node, at)) return;
     if (x.axes & ~lanes) {
         error_at(at, "'%s' moves once a step, and this value is each item's own; pool() makes one value of a batch", v->st->path);
         return;
@@ -474,6 +475,7 @@ void declare(Inst *i, Scope *s, Ast *st)
     switch (st->kind) {
     case S_LEARN: case S_STATE: declare_learn(i, s, st); break;
     case S_BIND: declare_bind(i, s, st); break;
+    case S_EVENT: event_declare(i, s, st); break;
     case S_DEFAULT:
         if (i->parent) error_at(st->loc, "`default` stands in a level or a model, not in a block");
         else { i->dflt = st->cl; i->dflt_scope = s; }

@@ -6,7 +6,7 @@
 #include <string.h>
 #include "explain.h"
 
-typedef enum { R_LEVEL, R_END, R_MINIMIZE, R_UNIT, R_LINE, R_ASSIGN } RecordKind;
+typedef enum { R_LEVEL, R_END, R_MINIMIZE, R_UNIT, R_LINE, R_ASSIGN, R_EVENT } RecordKind;
 typedef struct {
     RecordKind kind;
     Ast *st; Loc loc;
@@ -24,7 +24,8 @@ static const char *clock_now;                             /* of what is recorded
 static Record *record(RecordKind kind, Loc loc)
 {
     static Record none;
-    if (!now) return &none;
+    bool event = kind == R_UNIT || kind == R_LINE || kind == R_ASSIGN || kind == R_EVENT;      /* all that an event's version tells */
+    if (!now || (in_event() && !event)) return &none;
     Record r = { .kind = kind, .loc = loc };
     PUSH(now->rec, r);
     return &now->rec.at[now->rec.n - 1];
@@ -43,6 +44,14 @@ void explain_model(Elabmodel *em, int64_t batch, bool train)
     }
     *t = (Told){ .name = em->m->name, .label = em->m->label, .context = em->m->context, .loc = em->m->loc, .em = em, .batch = batch, .train = train };
     now = t;
+}
+
+void explain_event(Elabmodel *em, const Event *e)
+{
+    if (!explaining) return;
+    now = NULL; clock_now = NULL;
+    for (int i = 0; i < told.n; i++) if (told.at[i]->em == em) now = told.at[i];
+    if (now) record(R_EVENT, e->loc)->text = e->name;
 }
 
 const char *level_context(const Lvl *l)
@@ -118,11 +127,18 @@ void explain_unit(Var *v, Value rule)
     r->state = v->st; r->clock = state_clock(v); r->rule = rule_text(v->st->rule, rule); r->block = v->block;
 }
 
+void explain_sleeper(Var *v, Value rule)
+{
+    if (!now || in_rule()) return;
+    Record *r = record(R_UNIT, v->st->loc);
+    r->state = v->st; r->rule = rule_text(v->st->rule, rule);
+}
+
 static uint32_t first_axes(int n) { return (1u << n) - 1; }
 
 void explain_line(Var *v, Node *old)
 {
-    if (!now) return;
+    if (!now || (in_event() && v->inner)) return;
     Record *r = record(R_LINE, v->st->loc);
     int lanes = 0;
     for (int i = 0; v->frame && i < MAXDIM; i++) lanes += v->axes >> i & 1;
@@ -132,7 +148,7 @@ void explain_line(Var *v, Node *old)
 
 void explain_assign(Var *v, Ast *st)
 {
-    if (!now) return;
+    if (!now || (in_event() && v->inner)) return;
     Record *r = record(R_ASSIGN, st->loc);
     r->state = v->st; r->st = st; r->clock = v->st->every == 1 ? "" : arena_printf("%s: ", clock_text(v->st));
 }
@@ -167,7 +183,7 @@ typedef VEC(Unit) Units;
 
 static const char *unit_head(const Record *u)
 {
-    if (u->rule) return arena_printf("%s with %s", u->clock, u->rule);
+    if (u->rule) return u->clock ? arena_printf("%s with %s", u->clock, u->rule) : arena_printf("with %s", u->rule);
     return u->clock;
 }
 
@@ -288,6 +304,26 @@ static const char *minimize_text(const Told *t, int i, Place at, int indent, int
     return arena_printf("%s%s", text, blocks_text(t, i, end, indent + 2));
 }
 
+/* What happens when an event ticks: records from i, which is R_EVENT, to the end of the model or the next event. */
+static const char *event_text(const Told *t, int i, Place at, int indent, int *next)
+{
+    int end = i + 1;
+    while (end < t->rec.n && t->rec.at[end].kind != R_EVENT && t->rec.at[end].kind != R_END) end++;
+    *next = end;
+    formulas_begin(at, false);
+    const char *text = line("", indent, arena_printf("when %s ticks  # %s", t->rec.at[i].text, where_in(t->rec.at[i].loc)));
+    Units units = { 0 };
+    for (int k = i + 1; k < end; k++) {
+        const Record *r = &t->rec.at[k];
+        if (r->kind == R_ASSIGN) text = line(text, indent + 2, arena_printf("%s <- %s  # %s", place_path(r->state->path), ast_text(r->st->a), where_in(r->loc)));
+        if (r->kind != R_UNIT || k + 1 == end || t->rec.at[k + 1].kind != R_LINE) continue;
+        Unit u = { r, place_path(r->state->path), unit_head(r), unit_lines(t, k) };
+        PUSH(units, u);
+    }
+    text = arena_printf("%s%s", text, units_text(&units, indent + 2));
+    return arena_printf("%s%s", text, where_text(indent + 2));
+}
+
 typedef struct { const char *path, *head, *body; int indent; } Block;
 
 /* Records from i to the end of the level: its text; *next is behind its end. */
@@ -335,6 +371,7 @@ static const char *body_text(const Told *t, int i, Place at, int indent, int *ne
         const Record *r = &t->rec.at[i];
         if (r->kind == R_LEVEL) text = arena_printf("%s%s", text, levels_text(t, i, indent, &i));
         else if (r->kind == R_MINIMIZE) text = arena_printf("%s%s", text, minimize_text(t, i, at, indent, &i));
+        else if (r->kind == R_EVENT) text = arena_printf("%s%s", text, event_text(t, i, at, indent, &i));
         else {
             formulas_begin(at, true);
             if (r->kind == R_ASSIGN)

@@ -13,6 +13,8 @@ void explain_level(Lvl *l);                              /* the body of an inner
 void explain_level_end(Lvl *l);
 void explain_objective(Ast *st, Node *e, int n, Var *const *var, Node *const *w, Node **g);    /* st moves these states; may replace gradients by marks */
 void explain_unit(Var *v, Value rule);                   /* what follows moves v */
+void explain_sleeper(Var *v, Value rule);                /* what follows is what an event does to v and its rule */
+void explain_event(Elabmodel *em, const Event *e);       /* its version begins */
 void explain_line(Var *v, Node *old);                    /* v has just moved */
 const char *explain_period(const char *what, int64_t n); /* "sum over n items of" */
 void explain_assign(Var *v, Ast *st);                    /* the same by a level's own `<-` */

@@ -102,6 +102,31 @@ static const char *shared_text(const Model *m)
     return text;
 }
 
+/* What an event moves: states of its clock, and what rules hold. */
+static const char *event_text(const Model *m, const Event *e)
+{
+    const char *own = "", *held = "", *of = "", *text = add_line("", 4, arena_printf("event %s%s", e->name, e->ticked ? "" : ", which the schedule does not tick"));
+    VEC(const char *) names = { 0 };
+    VEC(const State *) tops = { 0 };
+    for (int i = 0; i < e->moved.n; i++) {
+        const State *s = e->moved.at[i], *top = s;
+        while (top->of) top = top->of;
+        if (s->kind == ST_LEARN || s->kind == ST_STATE) own = add_name(own, below_model(m, s->path));
+        if (s->kind != ST_RULE) continue;
+        bool again = false, again_of = false;
+        const char *name = below(s->path, top->path);
+        for (int k = 0; k < names.n; k++) again |= !strcmp(names.at[k], name);
+        for (int k = 0; k < tops.n; k++) again_of |= tops.at[k] == top;
+        PUSH(names, name);
+        PUSH(tops, top);
+        if (!again) held = add_name(held, name);
+        if (!again_of) of = add_name(of, below_model(m, top->path));
+    }
+    if (*own) text = add_line(text, 6, arena_printf("moves     %s", own));
+    if (*held) text = add_line(text, 6, arena_printf("moves     %s, which the rule holds for %s", held, of));
+    return text;
+}
+
 /* ---- levels inside the item */
 
 /* A state's name as it reads inside the level: below it, below the block around it, or below the model. */
@@ -221,6 +246,7 @@ static void print_text(const Program *p, FILE *to)
         fprintf(to, "%smodel %s, over %s\n", i ? "\n" : "", m->label, m->context);
         for (int k = 0; k < m->level.n; k++) fputs(level_text(m, m->level.at[k], n.number + k + 1), to);
         fputs(shared_text(m), to);
+        for (int k = 0; k < m->event.n; k++) fputs(event_text(m, m->event.at[k]), to);
         fputs(inside, to);
     }
 }
@@ -255,6 +281,21 @@ static void dot_model_level(const Model *m, int i, int k, FILE *to)
         fprintf(to, "    m%d_s%d [label=\"%s\", style=rounded]; m%d_s%d -> m%d_l%d;\n", i, j, quoted(below_model(m, s->path)), i, j, i, k);
     }
     if (k) fprintf(to, "    m%d_l%d -> m%d_l%d [style=dashed];\n", i, k - 1, i, k);
+}
+
+static void dot_event(const Model *m, int i, int k, FILE *to)
+{
+    const Event *e = m->event.at[k];
+    fprintf(to, "    m%d_e%d [label=\"event %s\", shape=ellipse];\n", i, k, quoted(e->name));
+    for (int l = 0; l < m->level.n; l++) {
+        bool moves = false;
+        for (int j = 0; j < e->moved.n; j++) {
+            const State *top = e->moved.at[j];
+            while (top->of) top = top->of;
+            moves |= top->level == m->level.at[l];
+        }
+        if (moves) fprintf(to, "    m%d_e%d -> m%d_l%d [style=dotted];\n", i, k, i, l);
+    }
 }
 
 static int inside_number(const Model *m, const char *path)
@@ -319,6 +360,7 @@ static void print_dot(const Program *p, FILE *to)
         const Model *m = p->model.at[i];
         fprintf(to, "  subgraph cluster_%d {\n    label=\"%s\";\n", i, quoted(m->label));
         for (int k = 0; k < m->level.n; k++) dot_model_level(m, i, k, to);
+        for (int k = 0; k < m->event.n; k++) dot_event(m, i, k, to);
         if (m->inside.n) {
             fprintf(to, "    m%d_item [label=\"an item of %s\", shape=plaintext];\n", i, quoted(m->name));
             dot_inside(m, i, NULL, 4, to);

@@ -170,7 +170,7 @@ static void put_table(cJSON *o, const Do *d)
 
 static void put_do(cJSON *list, const Do *d)
 {
-    static const char *const kinds[] = { "new", "copy", "train", "test", "table", "seed" };
+    static const char *const kinds[] = { "new", "copy", "train", "test", "table", "seed", "tick" };
     cJSON *o = add_object(list);
     put_str(o, "do", kinds[d->kind]);
     put_line(o, d->loc);
@@ -182,6 +182,7 @@ static void put_do(cJSON *list, const Do *d)
     if (d->kind == DO_SEED) put_num(o, "add", (double)d->seed);
     if (d->kind == DO_TABLE) put_table(o, d);
     if (d->kind == DO_TRAIN || d->kind == DO_TEST) put_step(o, d);
+    if (d->kind == DO_TICK) { put_str(o, "event", d->event->name); put_entry(o, "entry", d->entry); }
     cJSON *l = cJSON_AddArrayToObject(o, "vars");
     for (int i = 0; i < d->var.n; i++) {
         cJSON *pair = cJSON_CreateArray();
@@ -239,6 +240,7 @@ static uint64_t program_hash(const Program *p)
         int64_t v[4] = { d->kind, d->inst, d->batch, d->count };
         h = mix_hash(h, v, sizeof v);
         if (d->stream) h = mix_hash(h, d->stream->name, strlen(d->stream->name));
+        if (d->event) h = mix_hash(h, d->event->name, strlen(d->event->name));
     }
     return h;
 }

@@ -71,6 +71,9 @@ typedef struct Level {
     bool emitted;                      /* what it gives goes on to what is around the level around */
 } Level;
 
+/* What a schedule ticks between a model's steps: states -> states. */
+typedef struct Event { const char *name; Loc loc; bool ticked; Loc ticked_at; Entry *entry; VEC(State *) moved; } Event;
+
 typedef struct Model {
     const char *name;            /* "Simple" */
     const char *label;           /* "Mnist(adamw(0.001))": with its arguments as written */
@@ -80,6 +83,7 @@ typedef struct Model {
     VEC(Level *) level;
     VEC(State *) inner;          /* states of levels inside the item: for the level graph */
     VEC(Level *) inside;         /* levels inside the item, in program order */
+    VEC(Event *) event;
     Entry *init;                 /* in: SEED; out: every state */
     struct Elabmodel *em;        /* elaboration's own */
 } Model;
@@ -104,7 +108,7 @@ typedef struct Stream {
 
 typedef struct { const char *name; const char *text; } LoopVar;   /* the loop variables around a step and their values as written */
 
-typedef enum { DO_NEW, DO_COPY, DO_TRAIN, DO_TEST, DO_TABLE, DO_SEED } DoKind;
+typedef enum { DO_NEW, DO_COPY, DO_TRAIN, DO_TEST, DO_TABLE, DO_SEED, DO_TICK } DoKind;
 typedef struct Do {
     DoKind kind; Loc loc;
     int inst, from;              /* which instance (a number); COPY: from */
@@ -123,6 +127,7 @@ typedef struct Do {
     Entry *value;                /* in: FIELD 0 = f64[nnames] reports by name; out: f64[] */
     VEC(const char *) names;
     int64_t seed;                /* SEED: added to the program's seed (repeat) */
+    Event *event;                /* TICK; its entry is `entry` */
     int repeat;                  /* inside `repeat N seeds`: which one, from 0; else -1 */
 } Do;
 

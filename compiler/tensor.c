@@ -204,6 +204,7 @@ const char *v_show(Value v)
     case V_MODEL: return arena_printf("the model %s", v.minst->name);
     case V_PAIR: return "a pair with a key";
     case V_PERCENT: return arena_printf("%.10g%%", v.num);
+    case V_EVENT: return arena_printf("the event %s", v.event->name);
     }
     return "nothing";
 }

@@ -394,11 +394,24 @@ static void do_seed(Run *r, const Do *d)
     streams_seed(&r->desc, run_seed(r));
 }
 
+/* An event of a model: what waited for it moves. */
+static void do_tick(Run *r, const Do *d)
+{
+    Instance *in = instance_of(r, d);
+    Call c = {.state = in->state, .count = 1, .seed = run_seed(r)};
+    levels_before(r, in, false, 0);
+    nl_status st = team_call(d->entry, &c);
+    check_index(r, d, &st, in->steps);
+    levels_after(r, in, false);
+    metrics_event(r, "tick", d, in->steps, 0, NULL);
+    progress_ticked(r, d, in->steps);
+}
+
 static void do_nothing(Run *r, const Do *d) { (void)r, (void)d; }         /* tables come at the end */
 
 static void (*const doing[])(Run *, const Do *) = {
     [DO_NEW] = do_new, [DO_COPY] = do_copy, [DO_SEED] = do_seed, [DO_TRAIN] = do_train, [DO_TEST] = do_test,
-    [DO_TABLE] = do_nothing,
+    [DO_TABLE] = do_nothing, [DO_TICK] = do_tick,
 };
 
 /* An instance that is not used again and whose name another instance of its model takes over is given back. */

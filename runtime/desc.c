@@ -293,14 +293,14 @@ static int model_ref(const cJSON *o, const Desc *d)
 
 static Do read_do(const cJSON *o, Desc *d)
 {
-    static const char *const kinds[] = {"new", "copy", "seed", "train", "test", "table"};
+    static const char *const kinds[] = {"new", "copy", "seed", "train", "test", "table", "tick"};
     const char *what = need_text(o, "do");
     Do t = {.line = text(o, "line"), .name = text(o, "name"), .entry = -1, .finish = -1, .until = -1, .fresh = -1, .stream = -1, .value = -1,
             .inst = -1, .from = -1, .model = model_ref(o, d), .repeat = (int)whole(o, "repeat", -1, -1, INT32_MAX), .add = whole(o, "add", 0, -huge, huge)};
     int k = 0;
-    while (k < 6 && strcmp(kinds[k], what) != 0)
+    while (k < DO_TICK && strcmp(kinds[k], what) != 0)
         k++;
-    if (k == 6)
+    if (strcmp(kinds[k], what) != 0)
         bad("do");
     t.kind = (DoKind)k;
     READ_LIST(o, "vars", t.nvar, t.var, read_var(item));
@@ -315,6 +315,12 @@ static Do read_do(const cJSON *o, Desc *d)
         bad("model");
     if (t.kind == DO_TRAIN || t.kind == DO_TEST)
         read_step(o, d, &t);
+    if (t.kind == DO_TICK) {
+        t.event = need_text(o, "event");
+        t.entry = index_of(o, "entry", d->nentry);
+        if (t.entry < 0)
+            bad("entry");
+    }
     d->ninst = t.inst >= d->ninst ? t.inst + 1 : d->ninst;
     return t;
 }

@@ -121,8 +121,8 @@ static int by_frequency(const void *a, const void *b)
     const Row *x = a, *y = b;
     if (x->in != y->in)
         return x->in < y->in ? -1 : 1;
-    if (x->every != y->every)
-        return x->every < y->every ? -1 : 1;
+    if (x->every != y->every)                    /* nobody knows how often events come */
+        return y->every == 0 || (x->every && x->every < y->every) ? -1 : 1;
     return x->level != y->level ? (x->level < y->level ? -1 : 1) : x->first - y->first;
 }
 
@@ -211,6 +211,8 @@ static void print_unmoved(const Run *r, FILE *to)
             if (updates == 0 && s->every > 1 && seen > 0)
                 fprintf(to, "%s%s%s never moved: it is due every %lld items and has seen %lld\n", of, *of ? ": " : "",
                         s->path, (long long)s->every, (long long)seen);
+            else if (updates == 0 && s->every == 0)
+                fprintf(to, "%s%s%s never moved: its clock has not ticked\n", of, *of ? ": " : "", s->path);
             else if (updates == 0)
                 fprintf(to, "%s%s%s never moved\n", of, *of ? ": " : "", s->path);
             else

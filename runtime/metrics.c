@@ -87,6 +87,8 @@ static bool taken(const Do *d, int nvar, int nreport, const char *key)
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (strcmp(own[i], key) == 0)
             return true;
+    if (d->kind == DO_TICK && strcmp(key, "tick") == 0)
+        return true;
     for (int i = 0; i < nvar; i++)
         if (strcmp(d->var[i].name, key) == 0)
             return true;
@@ -127,8 +129,12 @@ void metrics_event(Run *r, const char *event, const Do *d, int64_t step, double 
     if (d->repeat >= 0)
         fprintf(to, ",\"repeat\":%d", d->repeat);
     fprintf(to, ",\"step\":%lld", (long long)step);
+    if (d->kind == DO_TICK) {
+        fputs(",\"tick\":", to);
+        print_text(to, d->event);
+    }
     print_vars(to, d);
-    if (do_has_loss(r, d) && !do_reports_loss(d) && !taken(d, d->nvar, 0, "loss")) {
+    if (d->kind != DO_TICK && do_has_loss(r, d) && !do_reports_loss(d) && !taken(d, d->nvar, 0, "loss")) {
         fputs(",\"loss\":", to);
         print_number(to, loss);
     }

@@ -75,8 +75,10 @@ static void time_text(char *buf, size_t n, double s)
 static void title(char *buf, size_t n, const Run *r, const Do *d)
 {
     const char *stream = do_stream(r, d);
-    int at = snprintf(buf, n, "%s %s%s%s", d->kind == DO_TRAIN ? "train" : "test", do_model(r, d),
-                      stream ? " on " : "", stream ? stream : "");
+    int at = d->kind == DO_TICK
+        ? snprintf(buf, n, "tick %s.%s", do_model(r, d), d->event)
+        : snprintf(buf, n, "%s %s%s%s", d->kind == DO_TRAIN ? "train" : "test", do_model(r, d), stream ? " on " : "",
+                   stream ? stream : "");
     if (d->repeat >= 0 && at >= 0 && (size_t)at < n)
         at += snprintf(buf + at, n - (size_t)at, ", repeat %d", d->repeat + 1);
     for (int i = 0; i < d->nvar && at >= 0 && (size_t)at < n; i++)
@@ -113,6 +115,16 @@ void progress_tick(const Run *r, const Do *d, int64_t k, int64_t items, double l
             loss_text, rate, left);
     fflush(stderr);
     now.dirty = true;
+}
+
+void progress_ticked(const Run *r, const Do *d, int64_t step)
+{
+    char what[512];
+    if (now.quiet)
+        return;
+    progress_clear();
+    title(what, sizeof what, r, d);
+    fprintf(stderr, "%s: step %lld\n", what, (long long)step);
 }
 
 void progress_end(const Run *r, const Do *d, int64_t step, int64_t k, double loss, const double *values)

@@ -66,7 +66,7 @@ typedef struct { const char *name; Shape shape; int from; } Field;
 struct Stream;
 typedef struct { const char *name, *text; } Var;
 
-typedef enum { DO_NEW, DO_COPY, DO_SEED, DO_TRAIN, DO_TEST, DO_TABLE } DoKind;
+typedef enum { DO_NEW, DO_COPY, DO_SEED, DO_TRAIN, DO_TEST, DO_TABLE, DO_TICK } DoKind;
 typedef struct {
     DoKind kind;
     const char *line;            /* its place in the source, or NULL */
@@ -82,6 +82,7 @@ typedef struct {
     int nvar; Var *var;
     int repeat;
     int nfield; Field *field;
+    const char *event;           /* DO_TICK */
     const char *title, *rows, *cols, *cells;     /* DO_TABLE */
     int value, nname; const char **name_of;
 } Do;
@@ -280,6 +281,7 @@ void progress_open(const Run *r);
 void progress_begin(const Run *r, const Do *d, int64_t total, int64_t done);
 void progress_tick(const Run *r, const Do *d, int64_t k, int64_t items, double loss);
 void progress_end(const Run *r, const Do *d, int64_t step, int64_t k, double loss, const double *values);
+void progress_ticked(const Run *r, const Do *d, int64_t step);         /* an event */
 void progress_clear(void);
 void progress_close(const Run *r);
 

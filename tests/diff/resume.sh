@@ -44,13 +44,16 @@ use nn
 use optim
 stream points(k) -> (x : [16], y : i32[]) { x = normal([16]) + 0.1*k;  y = randint(3) }
 model Net(opt) over (x : [16], y : i32[]) {
-    default with opt
+    event done
+    default with ewc(0.1, done, opt)
     learn a = Mlp(16, 64, 64)  every 3 mean
-    learn b = Linear(64, 3)
+    learn b = Linear(64, 3)    every when loud sum
+    learn c : [3] = 0          every done mean
     state seen : [64] = 0  every 2
     h = a(x + 0.1*normal([16]))
     seen <- 0.9*seen + 0.1*pool(h)
-    z = b(tanh(h + 0.1*stop(seen)))
+    loud = pool(sum(x)) > 0
+    z = b(tanh(h + 0.1*stop(seen))) + c
     minimize xent(z, y)
     report accuracy = argmax(z) == y, loss, nats = avg(xent(z, y), y + 1)
 }
@@ -60,8 +63,10 @@ schedule {
         for task in 0..2 {
             train m on points(task)[0:300] batch 7 for 2 epochs shuffled
             test m on each (points(e)[0:100] for e in 0..2) batch 9 learning seen
+            tick m.done
             c = m
             train (m, c) on mix(0.5: points(task), 0.5: points(5)) for 50 steps until loss < 0.01
+            tick (m, c).done
             test (m, c) on points(9)[5:50]
         }
     }
