@@ -62,6 +62,7 @@ struct Var {
     int64_t block; Var *anchor; Node *at_block;      /* anchor, frozen: length, value at the block's start */
     uint16_t axes;               /* its map axes: a state for each lane */
     bool keep; Var *home;        /* kept: the carry of the enclosing loop in which it goes on */
+    Lvl *until;                  /* and the level with whose context it ends (NULL: the model) */
 };
 
 /* An instance of a block, or of a model (the root). */

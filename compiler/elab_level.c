@@ -149,7 +149,7 @@ static Var *carry_new(Lvl *l, const char *path, const char *name, StateKind kind
     State *st = NEW(State);
     st->path = path; st->kind = kind; st->dt = dt; st->rank = rank; st->loc = at; st->every = 1; st->id = -1;
     for (int i = 0; i < rank; i++) st->dim[i] = dim[i];
-    v->st = st; v->name = name; v->inner = true; v->frame = f; v->moves = true; v->lvl = l; v->axes = set; v->keep = l->keep;
+    v->st = st; v->name = name; v->inner = true; v->frame = f; v->moves = true; v->lvl = l; v->axes = set; v->keep = l->keep; v->until = l->home;
     v->born = v_tensor(v_full(start, set, rank, dim), set);
     v->start = v->born.node;
     PUSH(el.inner, v);
@@ -222,8 +222,8 @@ static Var *model_home(const char *path, const char *name, Value born, Dt dt, Lo
     return h;
 }
 
-/* The home of a state of level l, made with the value that it is born with; NULL after a message. */
-static Var *home_find(Lvl *l, const char *path, const char *name, StateKind kind, Value born, uint16_t set, Dt dt, int rank, const int32_t *dim, Loc at)
+/* The home of a state of level l that goes on in the level `until`, made with the value that it is born with; NULL after a message. */
+static Var *home_find(Lvl *l, Lvl *until, const char *path, const char *name, StateKind kind, Value born, uint16_t set, Dt dt, int rank, const int32_t *dim, Loc at)
 {
     Lvl *p = framed(l->parent);
     if (!p) return model_home(path, name, born, dt, at);
@@ -239,10 +239,13 @@ static Var *home_find(Lvl *l, const char *path, const char *name, StateKind kind
     Node *zero = n_splat(dt, 0, born.node->rank, born.node->dim);
     Var *h = carry_new(p, key, name, kind == ST_LEARN ? ST_STATE : kind, late ? v_tensor(zero, born.axes) : born, set, dt, rank, dim, at);
     h->hidden = true;
-    h->keep = p != l->home || p->keep;                    /* kept in a level further out, or as long as this level lives on */
+    h->keep = p != until || p->keep;                      /* kept in a level further out, or as long as this level lives on */
+    h->until = p != until ? until : p->home;
     carry_open(f, h);
     if (late) {
-        Node *first = n_bin(OP_EQ, f->index64, n_iconst(I64, 0));
+        Var *made = h->keep ? home_find(l, until, arena_printf("%s.made", path), "made", ST_COUNT, v_tensor(n_iconst(I64, 0), 0), 0, I64, 0, NULL, at) : NULL;
+        Node *first = n_bin(OP_EQ, made ? made->cur.node : f->index64, n_iconst(I64, 0));
+        if (made) made->cur.node = n_iconst(I64, 1);
         h->cur.node = n_select(n_expand(first, born.node->rank, born.node->dim), born.node, h->cur.node);
     }
     return h;
@@ -250,7 +253,7 @@ static Var *home_find(Lvl *l, const char *path, const char *name, StateKind kind
 
 static void state_home(Lvl *l, Var *v)
 {
-    v->home = home_find(l, v->st->path, v->name, v->st->kind, v->born, v->axes, v->st->dt, v->st->rank, v->st->dim, v->st->loc);
+    v->home = home_find(l, v->until, v->st->path, v->name, v->st->kind, v->born, v->axes, v->st->dt, v->st->rank, v->st->dim, v->st->loc);
     if (v->home) v->start = v->home->cur.node;
 }
 
@@ -266,7 +269,7 @@ static uint16_t state_axes(void)
 static Node *items_before(Lvl *l)
 {
     if (l->before) return l->before;
-    l->seen = home_find(l, arena_printf("%s.step", l->path), "step", ST_COUNT, v_tensor(n_iconst(I64, 0), 0), 0, I64, 0, NULL, l->ast->loc);
+    l->seen = home_find(l, l->home, arena_printf("%s.step", l->path), "step", ST_COUNT, v_tensor(n_iconst(I64, 0), 0), 0, I64, 0, NULL, l->ast->loc);
     return l->before = l->seen->cur.node;
 }
 
@@ -508,15 +511,12 @@ static bool has_states(Ast **body, int n)
 /* ---- keep: what lives on, and where */
 
 /* Does a level's body call something that lives on in it? Then the body is a loop, whether it has states of its own or not. */
+static bool keeps(Scope *s, Ast *e);
+
 static bool inst_keeps(Inst *i)
 {
     if (i->cl && i->cl->keep) return true;
-    for (int k = 0; k < i->def->nbody; k++) if (i->def->body[k]->kind == S_LEVEL && i->def->body[k]->cl && i->def->body[k]->cl->keep) return true;
-    for (int k = 0; k < i->member.n; k++) {
-        Member *m = &i->member.at[k];
-        if (m->inst && inst_keeps(m->inst)) return true;
-        for (int j = 0; !m->var && !m->inst && j < m->list.n; j++) if (m->list.elem[j].kind == V_INST && inst_keeps(m->list.elem[j].inst)) return true;
-    }
+    for (int k = 0; k < i->def->nbody; k++) if (keeps(i->scope, i->def->body[k])) return true;
     return false;
 }
 
@@ -1099,7 +1099,7 @@ static Node *rows_before(Lvl *l, Node *x, int at, int n, Var **home, Loc loc)
         return zero;
     }
     if (!l->keep) return zero;
-    *home = home_find(l, path, "past", ST_STATE, v_tensor(zero, 0), 0, (Dt)x->dt, x->rank, dim, loc);
+    *home = home_find(l, l->home, path, "past", ST_STATE, v_tensor(zero, 0), 0, (Dt)x->dt, x->rank, dim, loc);
     return *home ? (*home)->cur.node : zero;
 }
 

@@ -122,6 +122,7 @@ if has flat && { [ "$D" = 1 ] || [ "$E" = 1 ]; }; then others=; fi
 if has chunked; then
     case $template in
         split) N=$((2*C)) A=$C B=$((2*C)) ;;
+        nested) N=$C A=$C ;;
         stream) C=1 ;;
     esac
 fi
@@ -145,7 +146,7 @@ agree tests
 agree states
 case $template in
     sizes) judge reference; judge native; slopes reference; slopes native; gradients ;;
-    split) judge reference; judge native ;;
+    split | nested) judge reference; judge native ;;
     batch) if ! has clocks; then batches reference; batches native; fi ;;
     stream) windows reference; windows native ;;
     lm) live ;;
