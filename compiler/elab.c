@@ -723,7 +723,7 @@ Value v_call(Value f, int n, Value *arg, const char **name, Loc *argloc, Loc at,
     for (int i = 0; i < n; i++) if (arg[i].kind == V_ERR) return v_err();
     if (f.kind == V_INST) {
         Value v = call_inst(f.inst, n, arg, name, argloc, at);
-        explain_call(v, NULL, f.inst, n, arg, name);
+        if (!f.inst->rule) explain_call(v, NULL, f.inst, n, arg, name);
         return v;
     }
     if (f.kind == V_TENSOR && n == 1) return call_matrix(f, arg[0], at);

@@ -11,6 +11,7 @@
    a clock. Guarantees: (u' * w) @ x is the gradient g, and rows whose weight is 0 have u = 0. */
 #include <string.h>
 #include "elab_int.h"
+#include "explain.h"
 
 /* How W was used: the logical axes of x and of the output y. L: leading axes of W itself, beyond [o, i]. */
 typedef enum { VECTOR, ROWS, COLUMNS } Form;     /* [L.., i] and [L.., o];  [L.., n.., i], [L.., n.., o];  [L.., i, n], [L.., o, n] */
@@ -85,6 +86,14 @@ static bool moving(const Var *v)
     return false;
 }
 
+static Var *state_at(const Node *mark)
+{
+    for (int i = el.inner.n - 1; i >= 0; i--)
+        if (el.inner.at[i]->frame && (el.inner.at[i]->cur.node == mark || el.inner.at[i]->at_block == mark)) return el.inner.at[i];
+    for (int i = 0; el.em && i < el.em->var.n; i++) if (el.em->var.at[i]->in && el.em->var.at[i]->cur.node == mark) return el.em->var.at[i];
+    return NULL;
+}
+
 /* The state that an operand is, as it stands or with its last axes swapped; NULL: none that is to be seen. */
 static Var *seen_state(Value a, bool *swapped)
 {
@@ -92,9 +101,7 @@ static Var *seen_state(Value a, bool *swapped)
     Node *x = a.node;
     *swapped = x->op == OP_PERM && swaps_last(x);
     if (*swapped) x = x->in[0];
-    if (x->op != OP_MARK) return NULL;
-    Var **all, *v = NULL;
-    for (int i = live_vars(&all) - 1; i >= 0 && !v; i--) if (all[i]->cur.node == x || all[i]->at_block == x) v = all[i];
+    Var *v = x->op == OP_MARK ? state_at(x) : NULL;
     return v && v->moves && v->st->rank >= 2 && dt_float(v->st->dt) && !moving(v) && uses_wanted(v) ? v : NULL;
 }
 
@@ -345,11 +352,12 @@ static Node *padded(Node *x, int row, int32_t n)
     return n_pad(x, x->rank, dim, start, step);
 }
 
+static const char *const names[] = { "x", "u", "w" };
+
 /* The rows since the last update: a state beside v, [.., every * n, ..]. */
 static Var *gathered(Var *v, int k, const Node *now, Loc at)
 {
-    static const char *const name[] = { "x", "u", "w" };
-    const char *path = arena_printf("%s.uses.%s", v->st->path, name[k]);
+    const char *path = arena_printf("%s.uses.%s", v->st->path, names[k]);
     int own = k == 2 ? 0 : v->inner ? v->start->rank - v->st->rank : 0, rank = now->rank - own, row = k == 2 ? 0 : now->rank - 2;
     int32_t dim[MAXDIM];
     for (int i = 0; i < rank; i++) dim[i] = now->dim[own + i] * (own + i == row ? (int32_t)v->st->every : 1);
@@ -414,6 +422,7 @@ void uses_gather(Var *v, Loc at)
         b->cur.node = n_mark(write_rows(b->cur.node, now, row, slot, every), graph_uid());
         b->ever_moved = true;
         s->node[k] = b->cur.node;
+        explain_always(v_tensor(s->node[k], k == 2 ? 0 : lanes(v)), arena_printf("%s(%s)", names[k], v->name));
     }
     if (v->st->mean) s->node[2] = scaled(s->node[2], every);
 }
