@@ -571,6 +571,17 @@ static bool nested_in(const Lvl *l, const Inst *inst)
     return false;
 }
 
+/* `keep in` names the level in whose context a state is born anew: one around its own. */
+static void refuse_keep_in(const Lvl *l, const Ast *own, const Ast *in)
+{
+    const char *around = "";
+    for (const Lvl *p = l->parent; p; p = p->parent)
+        if (p->kind == L_LEVEL) around = arena_printf("%s%s%s", around, *around ? ", " : "", p->ast->name);
+    around = *around ? arena_printf("there is %s", around) : "there is none: `keep` alone goes on from item to item of the model";
+    if (own->name == in->name) error_at(in->loc, "'%s' is the state's own level; `keep in` names one around it, and %s", in->name, around);
+    else error_at(in->loc, "no level '%s' is around '%s'; %s", in->name, own->name, around);
+}
+
 /* The `keep` that holds for a level, and the level in which its states go on. False after a message. That of an instance is for the
    outermost levels inside: those within them begin anew with each of their items, kept or not, or pieces would not be the whole. */
 static bool level_keep(Lvl *l, Scope *s, Ast *st)
@@ -586,7 +597,7 @@ static bool level_keep(Lvl *l, Scope *s, Ast *st)
     Lvl *h = l->parent;
     if (cl->keep_in) while (h && (h->kind != L_LEVEL || h->ast->name != cl->keep_in->name)) h = h->parent;
     else while (h && h->kind != L_LEVEL) h = h->parent;
-    if (!h && cl->keep_in) { error_at(cl->keep_in->loc, "no level '%s' is around '%s'", cl->keep_in->name, st->name); return false; }
+    if (!h && cl->keep_in) { refuse_keep_in(l, st, cl->keep_in); return false; }
     if (!h && !keep_in_model(at)) return false;
     l->keep = all; l->home = h;
     return true;
