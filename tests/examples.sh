@@ -1,5 +1,5 @@
 #!/bin/sh
-# examples/permuted, shortened: it learns, another file of digits can be named, one thread computes what three do. (The notebook
+# examples/permuted and examples/maml, shortened: permuted learns, another file of digits can be named, one thread computes what three do. (The notebook
 # has a test of its own.)
 . "${top_srcdir:-.}/tests/lib.sh"
 example=$top_srcdir/examples/permuted
@@ -18,10 +18,19 @@ threads() { "$scratch/permuted" --quiet --threads 3 --metrics "$scratch/three" >
 other()   { cp "$example/digits.csv.gz" "$scratch/other.csv.gz" && cd "$scratch" && ./permuted --quiet --digits other.csv.gz --metrics "$scratch/two" && cmp one two; }
 csv()     { ls "$scratch"/*.csv; }
 
+# Tasks of five characters: chance is 0.2. A few steps are enough for more than that, and another file can be named.
+omniglot() {
+    "$NLC" -D TRAIN=10 "$top_srcdir/examples/maml/omniglot.nl" -o "$scratch/omniglot" || return 1
+    cp "$top_srcdir/examples/maml/omniglot.npy.gz" "$scratch/other.npy.gz"
+    (cd "$scratch" && ./omniglot --quiet --characters other.npy.gz --metrics drawings) > "$scratch/table" || return 1
+    "$TOOL" records "$scratch/drawings" | awk -F'accuracy=' '{ n++; if ($2 < 0.3) bad = 1 } END { exit bad || n != 6 }'
+}
+
 check "permuted compiles" compiles
 check "permuted learns" learns
 check "tables are written" csv
 check "three threads do what one does" threads
 check "another file of digits" other
+check "few drawings of characters" omniglot
 check "permuted-idx" exits 0 "$NLC" check "$example/permuted-idx.nl"
 finish
