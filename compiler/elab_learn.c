@@ -308,7 +308,7 @@ void stmt_every(Scope *s, Ast *st)
     if (st->op != 'w' && (!v_integer(v, &n) || n < 1)) { error_at(st->a->loc, "a period is a whole number of at least 1, known when compiling, not %s", v_show(v)); return; }
     Scope *in = scope_new(s, st->loc);
     if (n == 1) { exec(in, st->body, st->nbody, &done); return; }
-    explain_clock(n ? arena_printf("every %lld", (long long)n) : arena_printf("when %s", ast_text(st->a)));
+    explain_clock(n ? arena_printf("every %lld", (long long)n) : arena_printf("every when %s", ast_text(st->a)));
     Nodes cut = { 0 };
     add_scope(&cut, s);
     add_value(&cut, l->t);

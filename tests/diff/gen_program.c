@@ -26,7 +26,7 @@ typedef struct { Var at[MAXVAR]; int n; } Vars;
 
 /* What a program is made around; the same for all its models. */
 enum { POINTS, ROWS, WINDOWS, FILE_CSV, FILE_TEXT };
-static struct { int kind, d, rows, classes, models, large; const char *name; } g;
+static struct { int kind, d, rows, classes, models, large, ticks; const char *name; } g;
 
 static Vars tensors, ints, bools;
 static char learned[MAXLEARN][16];                   /* of the model: names that `wrt` and `learning` may give */
@@ -181,6 +181,7 @@ static const char *rule(int depth)
 static const char *clock_clause(int percent)
 {
     if (!chance(percent)) return "";
+    if (g.ticks && chance(40)) return text("  every done%s", chance(50) ? " mean" : "");
     if (chance(25)) return text("  every when step %% %d == %d%s", between(2, 4), below(2), chance(50) ? " sum" : "");
     return text("  every %d%s", between(1, 5), chance(50) ? " mean" : "");
 }
@@ -599,6 +600,7 @@ static void objectives(void)
     fprintf(out, "    report main%s, a = %s, b = exp(avg(0.1*%s)), w = avg(%s, 1 + %s^2)", first ? ", side" : "", scalar("sum", &r), scalar("mean", &end), scalar("mean", &end), c);
     if (bools.n) fprintf(out, ", hit = mean(%s)", bools.at[bools.n - 1].name);
     if (nmoved && chance(50)) fprintf(out, ", kept = mean(1.0*%s)", moved[0]);
+    if (g.ticks) fprintf(out, ", rung");
     fprintf(out, "\n}\n\n");
 }
 
@@ -617,15 +619,18 @@ static const char *x_shape(void) { return g.rows ? text("%d, %d", g.rows, g.d) :
 static void model(int k)
 {
     nbody = ndecl = 0;
-    say("%s", "");
-    declare("%s", "");
+    g.ticks = chance(30);
+    say("%s", g.ticks ? "    rung <- rung + 1\n" : "");
+    declare("%s", g.ticks ? "    event done\n    state rung : [] = 0  every done\n" : "");
     fields();
     int n = between(3, 10);
     for (int i = 0; i < n; i++) statement();
     if (g.kind == FILE_TEXT) fprintf(out, "model M%d(k) over (s : i32[%d]) {\n", k, g.rows);
     else if (g.kind == WINDOWS) fprintf(out, "model M%d(k) over (x : [n, %d], y : i32[n], c : [n]) {\n", k, g.d);
     else fprintf(out, "model M%d(k) over (x : [%s], y : i32[], c : []) {\n", k, x_shape());
-    fprintf(out, "    default%s with %s\n", chance(20) ? clock_clause(100) : "", rule(0));
+    const char *clock = chance(20) ? clock_clause(100) : "";
+    if (g.ticks && chance(60)) fprintf(out, "    default%s with ewc(%g, done, %s)\n", clock, 0.1 * between(1, 9), rule(1));
+    else fprintf(out, "    default%s with %s\n", clock, rule(0));
     char *d0 = decl, *b0 = body;
     nbody = ndecl = 0;
     decl = body = NULL;
@@ -766,17 +771,20 @@ static void life(int k, const char *indent)
     fprintf(out, "%s%s = M%d(%d)\n", indent, m, k, k);
     if (chance(30)) test(m, "", indent);
     train(m, indent);
+    if (g.ticks) fprintf(out, "%stick %s.done\n", indent, m);
     if (chance(25)) {
         fprintf(out, "%sc%d = %s\n", indent, k, m);
         train(m, indent);
         test(text("(%s, c%d)", m, k), "", indent);
         train(text("(%s, c%d)", m, k), indent);
+        if (g.ticks) fprintf(out, "%stick (%s, c%d).done\n", indent, m, k);
         test(text("c%d", k), "", indent);
     }
     if (chance(40)) test(m, nmoved && chance(50) ? text(" learning %s", moved[below(nmoved)]) : nlearned ? text(" learning %s", learned[below(nlearned)]) : "", indent);
     if (chance(30)) {
         fprintf(out, "%sfor task in (%d, %d) {\n", indent, below(3), between(3, 5));
         train(m, text("%s    ", indent));
+        if (g.ticks) fprintf(out, "%s    tick %s.done\n", indent, m);
         test(m, "", text("%s    ", indent));
         fprintf(out, "%s}\n", indent);
     }
