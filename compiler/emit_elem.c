@@ -251,17 +251,25 @@ LLVMValueRef emit_reduce_lanes(Em *em, int op, Dt dt, LLVMValueRef v)
     return v;
 }
 
-/* Runs of 2n lanes of a and b: the first half of every run of a, then of b; and the second halves. */
-static void halves(Em *em, LLVMValueRef a, LLVMValueRef b, int n, LLVMValueRef *first, LLVMValueRef *second)
+/* a and b hold runs of 2n lanes, a sum each. Into one vector go the first halves of all runs, into another the second: first
+   those of a and then those of b, or, in pieces of 128 bits, turn by turn (shuffles that CPUs have). */
+static void halves(Em *em, LLVMValueRef a, LLVMValueRef b, int n, LLVMValueRef *half)
 {
-    LLVMValueRef m[2][64];
-    int lanes = em_width(a), at = 0;
-    for (int run = 0; run < 2 * lanes; run += 2 * n)
-        for (int k = 0; k < n; k++, at++)
-            for (int half = 0; half < 2; half++)
-                m[half][at] = LLVMConstInt(em->i32, (unsigned)(run + half * n + k), false);
-    *first = LLVMBuildShuffleVector(em->b, a, b, LLVMConstVector(m[0], (unsigned)at), "");
-    *second = LLVMBuildShuffleVector(em->b, a, b, LLVMConstVector(m[1], (unsigned)at), "");
+    int lanes = em_width(a);
+    for (int h = 0; h < 2; h++) {
+        LLVMValueRef m[64];
+        for (int k = 0; k < lanes; k++) {
+            int from = k / n * 2 * n + k % n, turn = k / n % 2 * lanes + k / (2 * n) * 2 * n + k % n;
+            m[k] = LLVMConstInt(em->i32, (unsigned)((n >= 4 ? from : turn) + h * n), false);
+        }
+        half[h] = LLVMBuildShuffleVector(em->b, a, b, LLVMConstVector(m, (unsigned)lanes), "");
+    }
+}
+
+/* Where a's (other: b's) run that began at lane `at` begins then. */
+static int run_after(int lanes, int n, int at, bool other)
+{
+    return n >= 4 ? at / 2 + (other ? lanes / 2 : 0) : at + (other ? n : 0);
 }
 
 static LLVMValueRef second_halves(Em *em, LLVMValueRef a, int n)
@@ -276,25 +284,29 @@ static LLVMValueRef second_halves(Em *em, LLVMValueRef a, int n)
 /* Two vectors whose runs of lanes are one sum each become one with runs half as long, until there is one vector. */
 void emit_reduce_rows(Em *em, int op, Dt dt, int rows, LLVMValueRef *v)
 {
-    int lanes = em_width(v[0]), left = rows;
+    int lanes = em_width(v[0]), left = rows, in[64], at[64];
+    LLVMValueRef half[2], joined[64];
     if (rows == 1) {
         v[0] = emit_reduce_lanes(em, op, dt, v[0]);
         return;
     }
+    for (int r = 0; r < rows; r++)
+        in[r] = r, at[r] = 0;
     for (int n = lanes / 2; n > 0; n /= 2) {
-        LLVMValueRef first, second;
         for (int i = 0; i < (left + 1) / 2; i++) {
             if (left > 1)
-                halves(em, v[2 * i], v[2 * i + 1], n, &first, &second);
+                halves(em, v[2 * i], v[2 * i + 1], n, half);
             else
-                second = second_halves(em, first = v[0], n);
-            v[i] = emit_reduce2(em, op, dt, first, second);
+                half[1] = second_halves(em, half[0] = v[0], n);
+            v[i] = emit_reduce2(em, op, dt, half[0], half[1]);
+        }
+        for (int r = 0; left > 1 && r < rows; r++) {
+            at[r] = run_after(lanes, n, at[r], in[r] % 2);
+            in[r] /= 2;
         }
         left = (left + 1) / 2;
     }
-    int each = rows / left, run = lanes / each;
-    LLVMValueRef joined[64];
     memcpy(joined, v, sizeof *v * (size_t)left);
     for (int r = 0; r < rows; r++)
-        v[r] = em_lane(em, joined[r / each], r % each * run);
+        v[r] = em_lane(em, joined[in[r]], at[r]);
 }

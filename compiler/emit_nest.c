@@ -15,7 +15,7 @@
 #include <string.h>
 
 typedef LLVMValueRef V;
-enum { SUM_LANES = NEST_LANES, MAX_ROWS = 4, MAX_BODY = 600 };
+enum { SUM_LANES = NEST_LANES, MAX_ROWS = 8, MAX_BODY = 600 };
 
 typedef struct Nx {
     Em *em;
@@ -609,28 +609,44 @@ static void passes(Nx *x)
 
 static void outer(Nx *x, int depth);
 
-/* Registers and instructions that one more row takes decide how many are in flight. */
+/* Registers that pass p takes for every row: its sums, and what stands in all lanes of vectors. */
+static int row_registers(const Nx *x, int p)
+{
+    const Nest *n = x->n;
+    int sum = n->vec_inner && x->em->t->vbytes < 4 * SUM_LANES ? 4 * SUM_LANES / x->em->t->vbytes : 1, count = 0;
+    bool *seen = NEWN(bool, n->nins + 1);
+    for (int i = 0; i < n->nins; i++) {
+        const Ins *s = &n->ins[i];
+        if (s->pass != p || !(s->full || op_reduces(s->op)))
+            continue;
+        count += op_reduces(s->op) && x->varies[i] ? sum : 0;
+        for (int k = 0; k < s->nin; k++)
+            if (!n->ins[s->in[k]].full && x->varies[s->in[k]] && !seen[s->in[k]]) {
+                seen[s->in[k]] = true;
+                count++;
+            }
+    }
+    return count;
+}
+
+/* Registers and instructions decide how many rows are in flight. */
 static int choose_rows(const Nx *x)
 {
     const Nest *n = x->n;
-    int work = 0, most = 0;
+    int work = 0, most = 0, rows = MAX_ROWS, registers = x->em->t->vregs;
     if (!n->ni || !n->no || n->slots > 1)
         return 1;
     int64_t len = n->dim[n->no - 1] / (x->vecloop == n->no - 1 ? x->lanes : 1);
-    for (int p = 0; p < n->npass; p++) {
-        int sums = 0;
-        for (int i = 0; i < n->nins; i++)
-            sums += op_reduces(n->ins[i].op) && n->ins[i].pass == p && x->varies[i];
-        most = sums > most ? sums : most;
-    }
     for (int i = 0; i < n->nins; i++) {
-        const Ins *s = &n->ins[i];
-        if (s->op == I_STORE && s->full && !x->varies[i])          /* a row kept in scratch: there is one */
+        if (n->ins[i].op == I_STORE && n->ins[i].full && !x->varies[i])          /* a row kept in scratch: there is one */
             return 1;
-        work += x->varies[i] ? 1 : 0;
+        work += x->varies[i];
     }
-    int registers = SUM_LANES * 4 / x->em->t->vbytes * (most + 2), rows = MAX_ROWS;
-    while (rows > 1 && (rows > len || rows * work > MAX_BODY || rows * registers > x->em->t->vregs))
+    for (int p = 0; p < n->npass; p++) {
+        int one = row_registers(x, p);
+        most = one > most ? one : most;
+    }
+    while (rows > 1 && (rows > len || rows * work > MAX_BODY || rows * most > registers - registers * 3 / 8))
         rows /= 2;
     return rows;
 }
