@@ -15,7 +15,7 @@
 #include <string.h>
 
 typedef LLVMValueRef V;
-enum { SUM_LANES = NEST_LANES, MAX_ROWS = 8, MAX_BODY = 600 };
+enum { SUM_LANES = NEST_LANES, MAX_ROWS = 8, MAX_BODY = 600, MAX_FETCH = 512, CACHE_LINE = 64 };
 
 typedef struct Nx {
     Em *em;
@@ -676,6 +676,26 @@ static V run_rows(Nx *x, int rows, int64_t unit, V lo, V hi)
     return end;
 }
 
+/* Numbers that stand side by side, one for each row, are fetched before the rows begin: no hardware foresees so few. */
+static void fetch_ahead(Nx *x)
+{
+    const Nest *n = x->n;
+    Em *em = x->em;
+    int last = n->no - 1;
+    for (int i = 0; i < n->nins; i++) {
+        const Ins *s = &n->ins[i];
+        int64_t bytes = n->dim[last] * dt_size((Dt)s->dt);
+        if (s->op != I_LOAD || s->full || s->stride[last] != 1 || bytes > MAX_FETCH)
+            continue;
+        x->idx[last] = em_int(em, 0);
+        V at = em_at(em, (Dt)s->dt, x->ptr[s->operand], place(x, i));
+        for (int64_t k = 0; k < bytes; k += CACHE_LINE) {
+            V arg[4] = { em_at(em, U8, at, em_int(em, k)), em_inum(em, I32, 1, 0), em_inum(em, I32, 1, 3), em_inum(em, I32, 1, 1) };
+            em_call(em, "llvm.prefetch", em->ptr, 4, arg);
+        }
+    }
+}
+
 /* The last outer loop: several rows at a time, then the rest one at a time. */
 static void run_last(Nx *x, V lo, V hi)
 {
@@ -689,6 +709,8 @@ static void run_last(Nx *x, V lo, V hi)
         run(x, loop, lo, hi, outer, loop + 1);
         return;
     }
+    if (!lo && n->vec_inner)
+        fetch_ahead(x);
     V from = lo ? lo : em_int(em, 0), end = em_int(em, whole);
     if (hi)
         end = whole == n->dim[loop] ? hi : LLVMBuildSelect(em->b, LLVMBuildICmp(em->b, LLVMIntSLT, hi, end, ""), hi, end, "");
