@@ -1,5 +1,5 @@
 #!/bin/sh
-# One memory in one template, by the reference evaluator and as an executable, both in f64:
+# One memory in one template, by the reference evaluator, item by item, and as an executable, both in f64:
 #     one.sh FOLDER LINE TEMPLATE NAME=VALUE..
 # LINE is the line of the list; NAME=VALUE are the constants of the program. Writes FOLDER/JOB.ok, or FOLDER/JOB.log and keeps the
 # program there. NLC, TOOL and top_srcdir say what to run.
@@ -95,7 +95,7 @@ live() {
     want=$(sed 's/.*bits=//' native.tests)
     ./program stream $from --memory-save all < corpus.txt > rate 2> said || fails "stream"
     rate=$(sed -n 's/^41 bytes: \([0-9.]*\) bits.*/\1/p' rate)
-    awk -v a="$rate" -v b="$want" 'BEGIN { print a, b; exit !(a > 0 && a - b < 1e-4 && b - a < 1e-4) }' > said || fails "byte by byte"
+    awk -v a="$rate" -v b="$want" 'BEGIN { print a, b; exit !(a > 0 && a < 1e3 && a - b < 1e-4 && b - a < 1e-4) }' > said || fails "byte by byte"
     head -c 17 corpus.txt | ./program stream $from --memory-save first > said 2>&1 || fails "stream, first part"
     tail -c +18 corpus.txt | ./program stream $from --memory-load first --memory-save second > said 2>&1 || fails "stream, second part"
     cmp all second > said 2>&1 || fails "memories of a stream in two parts"
@@ -139,7 +139,7 @@ fi
 } > program.nl
 [ $template != lm ] || printf 'a memory is a level that learns in another' | head -c 41 > corpus.txt
 
-run reference "$NLC" run --reference --float=f64 --verify program.nl
+run reference "$NLC" run --reference --clocks=item --float=f64 --verify program.nl
 "$NLC" --float=f64 --verify program.nl -o program > said 2>&1 || fails "compiling"
 run native ./program --threads 1
 agree tests
