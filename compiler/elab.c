@@ -949,8 +949,8 @@ Program *elaborate(int file)
         }
     check_alone(tree);
     if (!explaining) generate_entries();
-    warn_of_periods();
     models_finish();
+    warn_of_periods();
     return error_count() ? NULL : p;
 }
 

@@ -9,7 +9,7 @@
 Var *var_find(Elabmodel *em, const char *path)
 {
     for (int i = el.inner.n - 1; i >= 0; i--) if (!strcmp(el.inner.at[i]->st->path, path)) return el.inner.at[i];
-    for (int i = 0; i < em->var.n; i++) if (!strcmp(em->var.at[i]->st->path, path)) return em->var.at[i];
+    for (int i = 0; em && i < em->var.n; i++) if (!strcmp(em->var.at[i]->st->path, path)) return em->var.at[i];
     return NULL;
 }
 
@@ -26,7 +26,7 @@ int live_vars(Var ***out)
 Var *var_of(State *st)
 {
     for (int i = el.inner.n - 1; i >= 0; i--) if (el.inner.at[i]->st == st) return el.inner.at[i];
-    for (int i = 0; i < el.em->var.n; i++) if (el.em->var.at[i]->st == st) return el.em->var.at[i];
+    for (int i = 0; el.em && i < el.em->var.n; i++) if (el.em->var.at[i]->st == st) return el.em->var.at[i];
     return NULL;
 }
 
