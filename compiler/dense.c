@@ -474,7 +474,7 @@ static bool find_states(Dense *d)
         }
         operand += d->r->fkind[i] != K_INDEX;
     }
-    return d->ns > 0;
+    return true;
 }
 
 /* States that one changes by the other have one shape. */
@@ -494,10 +494,10 @@ static bool results(Dense *d, Node **out)
     depends(d, on);
     for (int k = 0; k < d->r->nr; k++) {
         Node *x = d->r->result[k];
-        if (d->r->rkind[k] == K_SUM) return false;
-        if (d->r->rkind[k] == K_STACK) {
+        if (d->r->rkind[k] != K_CARRY) {
             if (form_of(d, x) || !value_of(d, x, &out[k])) return false;
             if (!d->turns[at(d, x)]) out[k] = lift_same(out[k], d->trip);
+            if (d->r->rkind[k] == K_SUM) out[k] = n_sum(out[k], 1);
             continue;
         }
         int c = 0;
@@ -520,16 +520,18 @@ static bool has_form(Dense *d)
     d->form = NEWN(Form *, d->n + 1);
     d->reads = NEWN(bool, d->n + 1); d->turns = NEWN(bool, d->n + 1);
     d->value = NEWN(Node *, d->n + 1);
-    return find_forms(d) && alike(d) && find_labels(d);
+    return find_forms(d) && alike(d) && (!d->ns || find_labels(d));
 }
 
-bool dense_form(const Region *r)
+int32_t dense_turns(const Region *r)
 {
     Dense d = { .r = r };
     bool yes = has_form(&d);
     ptrmap_free(&d.at);
-    return yes;
+    return !yes ? 0 : d.ns ? DENSE : INT32_MAX;
 }
+
+bool dense_form(const Region *r) { return dense_turns(r) > 0; }
 
 bool dense_run(int32_t trip, const Region *r, Node *const *operand, Node **out)
 {
@@ -538,7 +540,7 @@ bool dense_run(int32_t trip, const Region *r, Node *const *operand, Node **out)
     if (ok) {
         depends(&d, on);
         if (d.plain) plain_coefs(&d);
-        else loop_coefs(&d, on);
+        else if (d.ns) loop_coefs(&d, on);
         ok = results(&d, out);
     }
     ptrmap_free(&d.at);

@@ -142,9 +142,16 @@ typedef struct { int n; int formal[MAXANCHOR], result[MAXANCHOR]; Node *select[M
 int64_t anchors_find(const Region *r, Anchors *a);          /* the block's length, 0: there is none */
 Region *anchors_inside(const Region *r, const Anchors *a);  /* the body with the anchors captured; their results are gone */
 
+typedef struct { int32_t trip; int64_t period; int n; Node *when[MAXANCHOR]; int64_t every[MAXANCHOR], offset[MAXANCHOR]; } Clocks;
+bool clocks_find(const Region *r, int32_t trip, Clocks *c);          /* conditions that hold at the last item of blocks of `period` */
+Region *clocks_inside(const Region *r, const Clocks *c);             /* the body before a block's last item, and the results of that one: */
+void clocks_last(const Region *r, const Clocks *c, Node *index, int64_t blocks, bool rest, Node *const *in, Node **result);
+Region *carries_needed(const Region *r, int *what);                  /* without carries that nothing changes, or that are sums */
+
 /* dense.c: loops whose states change by scalars and products of what is known beforehand, as products of all turns */
 enum { DENSE = 16 };                                       /* turns of a piece */
 extern int64_t dense_worth;                                /* how many times smaller than the states the values of a turn are; tests set it to 0 */
+int32_t dense_turns(const Region *r);                      /* so many may be done at once: without states, all */
 bool dense_form(const Region *r);                          /* is it such a loop? */
 bool dense_run(int32_t trip, const Region *r, Node *const *operand, Node **out);    /* false: it is none after all */
 

@@ -15,6 +15,7 @@ enum { KEEP_ALL = 64 * 1024 };           /* bytes of states that are kept withou
 typedef struct {
     const Region *r; Region *inner;
     Anchors a;                           /* what is captured in a piece, not carried */
+    Clocks clocks;                       /* period 0: none; what holds at a piece's last item only */
     int32_t q, s, left;
     bool differentiated, segments;       /* segments: the pieces are plain loops */
 } Cut;
@@ -105,6 +106,34 @@ static void run_piece(const Cut *c, int32_t n, Node *base, Node **in, Node **res
     }
 }
 
+/* A piece whose clocks tick at its last item: the others in a loop, then that one. index: number of the piece, NULL: what is left. */
+static void run_ticking(const Cut *c, int32_t n, Node *base, Node *index, Node **in, Node **result)
+{
+    const Region *r = c->r;
+    Node **arg = NEWN(Node *, r->np + 2), **out = NULL, **last = NEWN(Node *, r->np + 1);
+    int k = 0;
+    for (int i = 0; i < r->np; i++)
+        if (r->fkind[i] != K_INDEX) arg[k++] = r->fkind[i] == K_ITEM ? rows(in[i], 0, n - 1) : in[i];
+    arg[k++] = base;
+    if (n > 1) loop_run(n - 1, c->inner, k, arg, c->differentiated, out = NEWN(Node *, r->nr + 1));
+    for (int i = 0; i < r->np; i++) {
+        last[i] = in[i];
+        if (r->fkind[i] == K_INDEX) last[i] = n_bin(OP_ADD, base, n_iconst(I32, n - 1));
+        if (r->fkind[i] == K_ITEM) last[i] = n_reshape(rows(in[i], n - 1, 1), in[i]->rank - 1, in[i]->dim + 1);
+        if (r->fkind[i] == K_CARRY && out) last[i] = out[loop_carry_result(r, i)];
+    }
+    clocks_last(r, &c->clocks, index, c->q, c->left > 0, last, result);
+    for (int i = 0; i < r->nr; i++) {
+        if (r->rkind[i] == K_STACK) {
+            int32_t dim[MAXDIM] = { 1 };
+            memcpy(dim + 1, result[i]->dim, sizeof *dim * result[i]->rank);
+            Node *row = n_reshape(result[i], result[i]->rank + 1, dim);
+            result[i] = out ? n_concat(2, (Node *[2]){ out[i], row }, 0) : row;
+        }
+        if (r->rkind[i] == K_SUM && out) result[i] = n_bin(OP_ADD, out[i], result[i]);
+    }
+}
+
 /* The loop over the whole pieces. */
 static void outer_loop(const Cut *c, Node *const *operand, Node **out)
 {
@@ -124,7 +153,9 @@ static void outer_loop(const Cut *c, Node *const *operand, Node **out)
         kind[np++] = r->fkind[i];
         arg[k++] = x;
     }
-    run_piece(c, c->s, n_bin(OP_MUL, index, n_iconst(I32, c->s)), in, result);
+    Node *base = n_bin(OP_MUL, index, n_iconst(I32, c->s));
+    if (c->clocks.period) run_ticking(c, c->s, base, c->s < c->clocks.period ? NULL : index, in, result);
+    else run_piece(c, c->s, base, in, result);
     Region *body = region_new(np, formal, kind, r->nr, result, r->rkind);
     if (!c->segments) { loop_run(c->q, body, k, arg, c->differentiated, out); return; }
     Node *loop = n_loop(c->q, false, body, k, arg);
@@ -145,7 +176,8 @@ static void rest_loop(const Cut *c, Node *const *operand, Node *const *before, N
         in[i] = carried ? before[loop_carry_result(r, i)] : r->fkind[i] == K_ITEM ? rows(operand[k], from, c->left) : operand[k];
         k++;
     }
-    run_piece(c, c->left, n_iconst(I32, from), in, out);
+    if (c->clocks.period) run_ticking(c, c->left, n_iconst(I32, from), NULL, in, out);
+    else run_piece(c, c->left, n_iconst(I32, from), in, out);
 }
 
 static void run_cut(const Cut *c, Node *const *operand, Node **out)
@@ -163,27 +195,55 @@ static void run_cut(const Cut *c, Node *const *operand, Node **out)
     }
 }
 
+/* Without carries that are none; false: all of them are. */
+static bool run_without(int32_t trip, const Region *r, int nin, Node *const *operand, bool differentiated, Node **out)
+{
+    int *what = NEWN(int, r->nr + 1), n = 0;
+    Region *less = carries_needed(r, what);
+    if (!less) return false;
+    Node **in = NEWN(Node *, nin + 1), **res = NEWN(Node *, r->nr + 1), **start = NEWN(Node *, r->nr + 1);
+    for (int i = 0, k = 0; i < r->np; i++) {
+        if (r->fkind[i] == K_CARRY) start[loop_carry_result(r, i)] = operand[k];
+        if (r->fkind[i] != K_INDEX) { in[k] = operand[k]; k++; }
+    }
+    loop_run(trip, less, nin, in, differentiated, res);
+    for (int k = 0; k < r->nr; k++) {
+        if (what[k] == 1) out[k] = start[k];
+        else if (what[k] == 2) out[k] = n_bin(OP_ADD, start[k], res[n++]);
+        else out[k] = res[n++];
+    }
+    return true;
+}
+
+/* How a loop is cut: at the blocks of its anchors or clocks, into dense pieces, or into segments; false: it is not. */
+static bool find_cut(Cut *c, int32_t trip)
+{
+    int64_t states = loop_state_bytes(c->r), s = 0;
+    bool dense = false;
+    c->left = c->q = 0;
+    if (!opt.item_clocks) {
+        s = anchors_find(c->r, &c->a);
+        if (!s && trip > 1 && clocks_find(c->r, trip, &c->clocks)) s = c->clocks.period;
+        if (!s && (dense = trip > DENSE && dense_form(c->r))) s = DENSE;
+    }
+    if (!s) {
+        if (!c->differentiated || trip < 16 || states * trip <= KEEP_ALL) return false;
+        c->segments = true;
+        s = segment_length(trip);
+    }
+    c->s = (int32_t)(s < trip ? s : trip);
+    c->q = trip / c->s;
+    c->left = trip - c->q * c->s;
+    c->inner = counted_from(c->a.n ? anchors_inside(c->r, &c->a) : c->clocks.period ? clocks_inside(c->r, &c->clocks) : c->r);
+    return true;
+}
+
 void loop_run(int32_t trip, Region *r, int nin, Node *const *operand, bool differentiated, Node **out)
 {
     Cut c = { .r = r, .differentiated = differentiated };
-    int64_t states = loop_state_bytes(r), block = opt.item_clocks ? 0 : anchors_find(r, &c.a);
-    bool dense = !opt.item_clocks && !block && trip > 1 && dense_form(r);
-    if (dense && trip <= DENSE && dense_run(trip, r, operand, out)) return;
-    if (block || (dense && trip > DENSE)) {
-        int64_t s = block ? block : DENSE;
-        c.s = (int32_t)(s < trip ? s : trip);
-        c.q = trip / c.s;
-        c.inner = counted_from(block ? anchors_inside(r, &c.a) : r);
-    } else if (!differentiated || trip < 16 || states * trip <= KEEP_ALL) {
-        Node *loop = n_loop(trip, false, r, nin, operand);
-        for (int i = 0; i < r->nr; i++) out[i] = n_out(loop, i);
-        return;
-    } else {
-        c.segments = true;
-        c.s = segment_length(trip);
-        c.q = trip / c.s;
-        c.inner = counted_from(r);
-    }
-    c.left = trip - c.q * c.s;
-    run_cut(&c, operand, out);
+    if (!opt.item_clocks && run_without(trip, r, nin, operand, differentiated, out)) return;
+    if (!opt.item_clocks && trip > 1 && trip <= dense_turns(r) && dense_run(trip, r, operand, out)) return;
+    if (find_cut(&c, trip)) { run_cut(&c, operand, out); return; }
+    Node *loop = n_loop(trip, false, r, nin, operand);
+    for (int i = 0; i < r->nr; i++) out[i] = n_out(loop, i);
 }
