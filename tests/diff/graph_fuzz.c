@@ -291,6 +291,28 @@ static void reduced(Items *v)
     }
 }
 
+/* One value summed over several axes, each for itself, and what it is without one of the sums. */
+static void reduced_each_way(Items *v)
+{
+    Item x = pick(v, is_real);
+    int r = x.n ? x.n->rank : 0;
+    if (r < 2)
+        return;
+    Node *square = n_bin(OP_MUL, x.n, n_un(OP_TANH, x.n));
+    int first = (int)rnd((uint32_t)r);
+    for (int k = 0; k < r; k++) {
+        int axis = (first + k) % r;
+        Node *sum = chance(80) ? n_sum(square, 1u << axis) : n_maxr(square, 1u << axis);
+        double size = x.size * x.n->dim[axis];
+        add(v, sum, false, size);
+        if (k == 0 && chance(60)) {
+            int8_t map[MAXDIM];
+            for (int i = 0, at = 0; i < r; i++) map[i] = (int8_t)(i == axis ? -1 : at++);
+            square = n_bin(OP_ADD, square, n_un(OP_SIN, n_bcast(sum, r, x.n->dim, map)));
+        }
+    }
+}
+
 static void ordered(Items *v)
 {
     Item x = pick(v, chance(70) ? is_exact_real : is_i32);
@@ -469,7 +491,7 @@ static void loop(Items *v)
 static void grow(Items *v, int n)
 {
     static void (*const make[])(Items *) = { unary, unary, binary, binary, binary, binary, choose, convert, view, view, view, fold, joined, reduced,
-                                             reduced, reduced, ordered, looked_up, product, product, drawn, leaf, branch, loop };
+                                             reduced, reduced, reduced_each_way, ordered, looked_up, product, product, drawn, leaf, branch, loop };
     for (int i = 0; i < n; i++)
         make[rnd(sizeof make / sizeof *make)](v);
 }

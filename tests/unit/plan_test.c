@@ -134,6 +134,25 @@ Test(plan, a_state_that_is_read_crosswise_is_made_elsewhere)
     cr_assert_eq(p->entry.at[0]->arena, 40 * 40 * 4);
 }
 
+/* w' = w + x is there before its sums are; w itself is wanted before them only, or behind them. */
+static int kernels_of_a_sum_over_new(bool old_behind)
+{
+    Node *w = state(F32, SHAPE(40, 50)), *next = n_bin(OP_ADD, w, n_un(OP_EXP, input(F32, SHAPE(40, 50))));
+    becomes(w, next);
+    output(n_bin(OP_DIV, old_behind ? w : next, over(n_sum(next, 2), next)));
+    return steps(planned())->step.n;
+}
+
+Test(plan, a_state_that_a_later_pass_reads_is_updated_in_place)
+{
+    cr_assert_eq(kernels_of_a_sum_over_new(false), 1);
+}
+
+Test(plan, a_state_whose_old_value_a_later_pass_reads_is_made_elsewhere)
+{
+    cr_assert_eq(kernels_of_a_sum_over_new(true), 2);
+}
+
 Test(plan, two_states_change_places)
 {
     Node *a = state(F32, SHAPE(100)), *b = state(F32, SHAPE(100));
@@ -204,6 +223,19 @@ Test(plan, sums_of_rows_and_of_columns_share_a_pass)
     int added = 0;
     for (int i = 0; i < p->kernel.at[0]->nest.nins; i++) added += p->kernel.at[0]->nest.ins[i].op == I_ACCUM;
     cr_assert_eq(added, 1);
+}
+
+Test(plan, sums_along_vectors_share_a_pass)
+{
+    Node *x = n_un(OP_EXP, input(F32, SHAPE(20, 30, 40)));
+    output(n_sum(x, 2));
+    output(n_sum(x, 4));
+    Plan *p = planned();
+    cr_assert_eq(steps(p)->step.n, 1);
+    cr_assert_eq(p->entry.at[0]->arena, 0);
+    int joined = 0;
+    for (int i = 0; i < p->kernel.at[0]->nest.nins; i++) joined += p->kernel.at[0]->nest.ins[i].op == I_JOIN;
+    cr_assert_eq(joined, 1);
 }
 
 Test(plan, equal_kernels_are_one)
