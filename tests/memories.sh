@@ -30,7 +30,7 @@ jobs() {
     [ ! "$LONG" ] && [ $(($1 % 3)) != 0 ] || echo "$1 batch D=3 E=2 C=2 H=1 T=5"
     case $2 in *whole*) return ;; esac
     cuts "$1" 1 7 3
-    [ -z "$LONG" ] || for seed in 2 3 4 5 6 7; do cuts "$1" "$seed" 11 4; done
+    case $2,$LONG in *wild*,* | *,) ;; *) for seed in 2 3 4 5 6 7; do cuts "$1" "$seed" 11 4; done ;; esac
     [ ! "$LONG" ] && [ $(($1 % 3)) != 1 ] || echo "$1 nested D=3 E=2 C=2 H=1 T=9 N=$((1 + $1 % 3)) A=$((1 + $1 % 2))"
     echo "$1 stream D=4 E=3 C=5 H=2"
     [ -z "$LONG" ] || for c in 1 2 3 12 40; do echo "$1 stream D=3 E=4 C=$c H=1"; done
@@ -40,7 +40,7 @@ jobs() {
 # long_sizes LINE REMARKS
 long_sizes() {
     for size in "1 1 1 1 1" "1 1 3 1 4" "2 1 4 2 4" "1 3 4 1 9" "5 2 1 1 6" "6 7 6 3 6" "4 4 4 4 17" "8 5 16 2 33" "17 9 8 1 20"; do
-        case $2,$size in *rough*,1\ *) continue ;; esac
+        case $2,$size in *rough*,1\ * | *wild*,*\ [1-9][0-9]) continue ;; esac
         echo "$size" | { read -r d e c h t; echo "$1 sizes D=$d E=$e C=$c H=$h T=$t"; }
     done
 }
