@@ -1,4 +1,4 @@
-/* emit.c: a program as one object file: every kernel of the plan, a function per entry that calls them, the table nl_program.
+/* emit.c: a program as object files: every kernel of the plan, a function per entry that calls them, the table nl_program.
 
    An entry runs in every thread of the team. It computes addresses (base of a space plus a constant), calls kernels, lets
    thread 0 alone do what is small, and meets the others at barriers. In programs of f32 it sets flush-to-zero and puts the
@@ -6,8 +6,12 @@
 #include "emit_kernel.h"
 #include "../runtime/nlrt.h"
 #include <assert.h>
+#include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 typedef LLVMValueRef V;
 
@@ -39,6 +43,12 @@ static void emit_kernel(Em *em, Kernel *k, int number)
     case KN_JOIN: k->fn = emit_join(em, k, name); break;
     default: k->fn = emit_move(em, k, name); break;
     }
+}
+
+/* The function of a kernel that lies in another object. */
+static void declare_kernel(Em *em, Kernel *k, int number)
+{
+    k->fn = em_declare(em, arena_printf("k%d_%s", number, kind_name[k->kind]), k->noperand);
 }
 
 /* ---- addresses */
@@ -311,22 +321,51 @@ static void emit_main(Em *em, V program)
     em->fn = NULL;
 }
 
-bool emit_program(Program *p, const char *obj)
+/* ---- object files: making machine code takes nearly all of a compilation, so several processes do it */
+
+enum { KERNELS = 12 };                   /* for which another process is worth it */
+
+static int parts_of(const Plan *plan, int most)
 {
-    Target target;
-    if (!target_find(&target, opt.cpu))
-        return false;
-    const char *solo = getenv("NLC_SOLO_WORK");      /* for tests: 0 shares out what is not worth it */
-    if (solo)
-        plan_solo_work = atoll(solo);
-    Plan *plan = plan_program(p, &target);
-    if (opt.dump && !strcmp(opt.dump, "plan"))
-        plan_print(plan, stdout);
-    Em *em = em_new(&target, p->source ? p->source : "program");
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    int n = 1 + plan->kernel.n / KERNELS;
+    n = n > cores ? (int)cores : n;
+    return n > most ? most : n < 1 ? 1 : n;
+}
+
+/* Every parts-th kernel; the first part declares the others, which lie in other objects. */
+static void emit_kernels(Em *em, const Plan *plan, int part, int parts)
+{
+    for (int i = 0; i < plan->kernel.n; i++) {
+        Kernel *k = plan->kernel.at[i];
+        bool own = i % parts == part;
+        if (own)
+            emit_kernel(em, k, i);
+        else if (part == 0)
+            declare_kernel(em, k, i);
+        if (parts > 1 && (own || part == 0)) {
+            LLVMSetLinkage(k->fn, LLVMExternalLinkage);
+            LLVMSetVisibility(k->fn, LLVMHiddenVisibility);
+        }
+    }
+}
+
+static bool emit_part(const Plan *plan, const Target *t, const char *name, int part, int parts, const char *obj)
+{
+    Em *em = em_new(t, name);
     if (!em)
         return false;
-    for (int i = 0; i < plan->kernel.n; i++)
-        emit_kernel(em, plan->kernel.at[i], i);
+    emit_kernels(em, plan, part, parts);
+    return em_finish(em, obj);
+}
+
+/* The first part has the entries, the table and main. */
+static bool emit_first(Program *p, const Plan *plan, const Target *t, int parts, const char *obj)
+{
+    Em *em = em_new(t, p->source ? p->source : "program");
+    if (!em)
+        return false;
+    emit_kernels(em, plan, 0, parts);
     V *fn = NEWN(V, plan->entry.n + 1);
     for (int i = 0; i < plan->entry.n; i++)
         fn[i] = emit_entry(em, plan, plan->entry.at[i], i);
@@ -337,4 +376,49 @@ bool emit_program(Program *p, const char *obj)
         LLVMDisposeMessage(text);
     }
     return em_finish(em, obj);
+}
+
+static pid_t start_part(const Plan *plan, const Target *t, const char *name, int part, int parts, const char *obj)
+{
+    fflush(NULL);
+    pid_t child = fork();
+    if (child)
+        return child;
+    signal(SIGINT, SIG_DFL);             /* what is to be cleaned up is the parent's to do */
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGHUP, SIG_DFL);
+    _exit(emit_part(plan, t, name, part, parts, obj) ? 0 : 1);
+}
+
+static bool wait_part(pid_t child)
+{
+    int status;
+    while (waitpid(child, &status, 0) < 0)
+        if (errno != EINTR)
+            return false;
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+int emit_program(Program *p, int nobj, const char *const *obj)
+{
+    Target target;
+    if (!target_find(&target, opt.cpu))
+        return 0;
+    const char *solo = getenv("NLC_SOLO_WORK");      /* for tests: 0 shares out what is not worth it */
+    if (solo)
+        plan_solo_work = atoll(solo);
+    Plan *plan = plan_program(p, &target);
+    if (opt.dump && !strcmp(opt.dump, "plan"))
+        plan_print(plan, stdout);
+    int parts = opt.dump && !strcmp(opt.dump, "llvm") ? 1 : parts_of(plan, nobj);
+    pid_t *child = NEWN(pid_t, parts + 1);
+    const char *name = p->source ? p->source : "program";
+    for (int i = 1; i < parts; i++)
+        child[i] = start_part(plan, &target, name, i, parts, obj[i]);
+    bool ok = emit_first(p, plan, &target, parts, obj[0]);
+    for (int i = 1; i < parts; i++) {
+        bool done = child[i] > 0 ? wait_part(child[i]) : emit_part(plan, &target, name, i, parts, obj[i]);     /* no process was to be had */
+        ok = done && ok;
+    }
+    return ok ? parts : 0;
 }

@@ -71,6 +71,7 @@ void   em_loop_end(Em *em, EmLoop *l);
 void em_range(Em *em, int64_t n, int64_t grain, LLVMValueRef tid, LLVMValueRef nthreads, LLVMValueRef *lo, LLVMValueRef *hi);
 
 /* A new kernel with nptr operands; em->fn is it, the builder stands at its start. Ends with em_kernel_end (return, new em->fn = NULL). */
+LLVMValueRef em_declare(Em *em, const char *name, int nptr);      /* a kernel of another object: nptr pointers, thread, threads */
 LLVMValueRef em_kernel(Em *em, const char *name, int nptr, LLVMValueRef *operand, LLVMValueRef *tid, LLVMValueRef *nthreads);
 void         em_kernel_end(Em *em);
 

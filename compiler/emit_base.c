@@ -375,14 +375,18 @@ void em_range(Em *em, int64_t n, int64_t grain, LLVMValueRef tid, LLVMValueRef n
 
 /* ---- kernels */
 
-LLVMValueRef em_kernel(Em *em, const char *name, int nptr, LLVMValueRef *operand, LLVMValueRef *tid, LLVMValueRef *nthreads)
+LLVMValueRef em_declare(Em *em, const char *name, int nptr)
 {
     LLVMTypeRef *arg = NEWN(LLVMTypeRef, nptr + 2);
     for (int i = 0; i < nptr; i++)
         arg[i] = em->ptr;
     arg[nptr] = arg[nptr + 1] = em->i64;
-    LLVMTypeRef type = LLVMFunctionType(em->none, arg, (unsigned)nptr + 2, false);
-    em->fn = LLVMAddFunction(em->mod, name, type);
+    return LLVMAddFunction(em->mod, name, LLVMFunctionType(em->none, arg, (unsigned)nptr + 2, false));
+}
+
+LLVMValueRef em_kernel(Em *em, const char *name, int nptr, LLVMValueRef *operand, LLVMValueRef *tid, LLVMValueRef *nthreads)
+{
+    em->fn = em_declare(em, name, nptr);
     LLVMSetLinkage(em->fn, LLVMInternalLinkage);
     add_attr(em, em->fn, LLVMAttributeFunctionIndex, "nounwind", 0);
     add_attr(em, em->fn, LLVMAttributeFunctionIndex, "noinline", 0);

@@ -109,7 +109,7 @@ static void print_command(const Words *w)
     fputc('\n', stderr);
 }
 
-bool link_program(const char *obj, const char *exe)
+bool link_program(int nobj, const char *const *obj, const char *exe)
 {
     static const char *const libraries[] = { "cjson", "z", "gomp" };
     Words w = { 0 };
@@ -122,7 +122,8 @@ bool link_program(const char *obj, const char *exe)
     add_words(&w, arena_strdup(NLC_LINK_FLAGS));
     PUSH(w, arena_strdup("-o"));
     PUSH(w, arena_strdup(exe));
-    PUSH(w, arena_strdup(obj));
+    for (int i = 0; i < nobj; i++)
+        PUSH(w, arena_strdup(obj[i]));
     PUSH(w, runtime);
     for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++)
         add_library(&w, libraries[i]);

@@ -242,7 +242,8 @@ static void find_folders(void)
 /* ---- files that come and go */
 
 static char *work_folder;        /* of this compilation, with what is not to stay */
-static const char *work_file[4];
+enum { OBJECTS = 8 };            /* processes that make machine code, at most */
+static const char *work_file[4 + OBJECTS];
 static int nwork;
 
 static void remove_work(void)
@@ -374,8 +375,10 @@ static void middle(Program *p)
 static bool back(Program *p, const char *out, bool object_only)
 {
     middle(p);
-    const char *obj = object_only ? out : work_name("program.o");
-    return emit_program(p, obj) && (object_only || link_program(obj, out));
+    const char *obj[OBJECTS] = { out };
+    for (int i = 0; i < OBJECTS && !object_only; i++) obj[i] = work_name(arena_printf("program%d.o", i));
+    int n = emit_program(p, object_only ? 1 : OBJECTS, obj);
+    return n && (object_only || link_program(n, obj, out));
 }
 
 static int do_build(const Command *c, Program *p)

@@ -72,8 +72,8 @@ void explain_print(struct Program *p, FILE *to);      /* nlc explain */
 void explain_begin(bool on);                          /* explain.c: before elaborate, if explain_print is to follow */
 void explain_print(struct Program *p, FILE *to);      /* nlc explain */
 void optimize(struct Region *r);                      /* optimize.c: erases marks and stops, orders products, hoists */
-bool emit_program(struct Program *p, const char *obj);      /* emit.c: object file; false after a message */
-bool link_program(const char *obj, const char *exe);        /* link.c */
+int emit_program(struct Program *p, int nobj, const char *const *obj);  /* emit.c: up to nobj object files; how many, 0 after a message */
+bool link_program(int nobj, const char *const *obj, const char *exe);   /* link.c */
 char *program_json(struct Program *p);                /* program.c: the description that the runtime reads (runtime/nlrt.h) */
 int  reference_run(struct Program *p, int argc, char **argv);  /* reference.c: the runtime over the evaluator */
 int  gradcheck(struct Program *p, FILE *to);          /* gradcheck.c: number of objectives whose gradient is wrong */

@@ -828,7 +828,7 @@ static void one_program(uint64_t seed, int entries, int nops)
     char obj[64], so[64], cmd[256];
     snprintf(obj, sizeof obj, "/tmp/fuzz%d.o", (int)getpid());
     snprintf(so, sizeof so, "/tmp/fuzz%d.so", (int)getpid());
-    if (!emit_program(p, obj))
+    if (!emit_program(p, 1, (const char *const[]){ obj }))
         exit(1);
     snprintf(cmd, sizeof cmd, "cc -shared -o %s %s -lm", so, obj);
     if (system(cmd))
