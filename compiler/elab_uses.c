@@ -35,12 +35,22 @@ static Binding *look(Scope *s, const char *name)
     return NULL;
 }
 
-static bool closure_sees(const Closure *c)
+static bool value_sees(Value v)
 {
-    if (!c->def || c->def->kind != D_RULE) return false;
-    if (c->def->ninputs > 2) return true;
-    for (int i = 0; i < c->n; i++) if (c->arg[i].kind == V_DEF && closure_sees(c->arg[i].clo)) return true;
+    if (v.kind != V_DEF || !v.clo->def || v.clo->def->kind != D_RULE) return false;
+    if (v.clo->def->ninputs > 2) return true;
+    for (int i = 0; i < v.clo->n; i++) if (value_sees(v.clo->arg[i])) return true;
     return false;
+}
+
+/* What a name is that no scope binds; NULL: nothing that could be a rule. */
+static Ast *defined(Scope *s, Ast *name)
+{
+    while (s->parent) s = s->parent;
+    diag_quiet(true);
+    Ast *def = find_definition(s->file, name->name, name->loc);
+    diag_quiet(false);
+    return def && (def->kind == D_RULE || def->kind == D_CONST || def->kind == D_FN) ? def : NULL;
 }
 
 /* Does this rule, or one among its arguments, name x, u or w? Numbers among the arguments are not looked at: they may not be known yet. */
@@ -48,18 +58,17 @@ static bool rule_sees(Scope *s, Ast *e)
 {
     if (e->kind == E_ARG) return rule_sees(s, e->a);
     if (e->kind == E_CALL) {
+        Ast *f = e->a->kind == E_NAME && !look(s, e->a->name) ? defined(s, e->a) : NULL;
+        if (f && f->kind == D_FN) return value_sees(eval_quiet(s, e));
         if (rule_sees(s, e->a)) return true;
         for (int i = 0; i < e->n; i++) if (rule_sees(s, e->list[i])) return true;
         return false;
     }
     if (e->kind != E_NAME) return false;
     Binding *b = look(s, e->name);
-    if (b) return !b->var && b->v.kind == V_DEF && closure_sees(b->v.clo);
-    while (s->parent) s = s->parent;
-    diag_quiet(true);
-    Ast *def = find_definition(s->file, e->name, e->loc);
-    diag_quiet(false);
-    return def && def->kind == D_RULE && def->ninputs > 2;
+    if (b) return !b->var && value_sees(b->v);
+    Ast *def = defined(s, e);
+    return def && def->kind != D_FN && value_sees(eval_def(def, e->loc));
 }
 
 bool uses_wanted(Var *v)
