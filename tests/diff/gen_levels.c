@@ -68,8 +68,11 @@ static const char *rule(State *s, const char *id)
     if (s->every == 1 && chance(50)) snprintf(rate, sizeof rate, "%.2f*sigmoid(dot(wv, x%s))", lr, id);
     else snprintf(rate, sizeof rate, "%.2f", lr);
     switch (n) {
-    case 0: case 1: snprintf(text, sizeof text, "gd(%s)", rate); break;
-    case 2: snprintf(text, sizeof text, "gd(%s, retain = %.2f)", rate, keep); break;
+    case 0: snprintf(text, sizeof text, "gd(%s)", rate); break;
+    case 1: case 2:
+        if (s->every) snprintf(text, sizeof text, "by_rank(Descent(%s, retain = %.2f), gd(%s))", rate, n == 1 ? 1 : keep, rate);
+        else snprintf(text, sizeof text, "gd(%s, retain = %.2f)", rate, keep);
+        break;
     case 3: snprintf(text, sizeof text, "momentum(%s, %.2f)", rate, keep); break;
     case 4: snprintf(text, sizeof text, "surprise(%s, momentum = %.2f, forget = %.2f)", rate, keep, 1 - keep); break;
     case 5: snprintf(text, sizeof text, "adamw(%.2f)", lr); break;
@@ -275,6 +278,7 @@ int main(int argc, char **argv)
     int t = 1 + below(8), block = chance(50), chunks = chance(35) ? 1 + below(4) : 0, r = 1 + below(2), how = block ? below(3) : 0;
     printf("use optim\nuse memory\n\nconst D = %d\n", dim);
     printf("block Two(d) (x : [d]) -> [d] {\n    learn W1 : [d, 2] = 0.3\n    learn W2 : [2, d] = 0.2\n    W1(tanh(W2(x)))\n}\n\n");
+    printf("rule seen(lr, retain) (W, g, x, u, w) { W <- retain*W - lr * (u' * w) @ x }\nconst Descent = gd\n\n");
     printf("rule ticking(lr, b) (W, g) {\n    learn m = zeros(W)  every when sum(g) > 0 sum  with gd(1 - b, retain = b)\n"
            "    state c = zeros(W)  every when t %% 2 == 1\n    minimize -dot(m, g)\n    c <- c + g\n    every when sum(m) < 0.3 { W <- 0.9*W }\n"
            "    every 2 { c <- 0.5*c }\n    W <- W - lr*m - 0.1*lr*c\n}\n\n");

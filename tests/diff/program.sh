@@ -55,6 +55,15 @@ close "$F64_TOLERANCE" "$p.ref.jsonl" "$p.f64.jsonl" || fails "reports, f64"
 for name in ref f64; do "$TOOL" tensors "$p.$name.ck" > "$p.$name.states"; done
 close "$F64_TOLERANCE" "$p.ref.states" "$p.f64.states" || fails "states, f64"
 
+# The same with the uses of each matrix in the place of its gradient, unless they are not all products.
+if grep -q 'by_rank(Descent' "$source"; then
+    if run "$p.seen" "$NLC" run --reference --float=f64 --verify -D Descent=seen "$@" "$source"; then
+        close "$F64_TOLERANCE" "$p.ref.jsonl" "$p.seen.jsonl" || fails "reports, by the uses of matrices"
+    else
+        grep -q 'used here otherwise' "$p.said" || fails "by the uses of matrices"
+    fi
+fi
+
 for threads in 2 3; do
     run "$p.threads" $team "./$p.exe" --threads $threads || fails "running with $threads threads"
     same_bits "$p.f64" "$p.threads" "$threads threads"
