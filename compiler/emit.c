@@ -1,7 +1,8 @@
 /* emit.c: a program as object files: every kernel of the plan, a function per entry that calls them, the table nl_program.
 
    An entry runs in every thread of the team. It computes addresses (base of a space plus a constant), calls kernels, lets
-   thread 0 alone do what is small, and meets the others at barriers. In programs of f32 it sets flush-to-zero and puts the
+   thread 0 alone do what is small, takes its share of the turns of a loop whose turns are independent, and meets the others at
+   barriers. In programs of f32 it sets flush-to-zero and puts the
    thread's own mode back at the end. */
 #include "emit_kernel.h"
 #include "../runtime/nlrt.h"
@@ -88,7 +89,7 @@ static V address(En *en, const Buf *b, int64_t offset)
         at = address(en, b->in, b->offset + offset);
         return em_at(en->em, U8, at, em_index(en->em, b->loop->t, b->step, NULL));
     case SP_INDEX: return b->loop->tvar;
-    case SP_SCRATCH: return bytes_from(en, en->scratch, offset);
+    case SP_SCRATCH: return bytes_from(en, en->scratch, b->offset + offset);
     default: return en->status;
     }
 }
@@ -148,7 +149,13 @@ static void emit_if(En *en, const Step *s)
 static void emit_for(En *en, Step *s)
 {
     Em *em = en->em;
-    EmLoop l = em_loop(em, em_int(em, 0), em_int(em, s->trip), 1, false);
+    V from = em_int(em, 0), to = em_int(em, s->trip);
+    bool alone = en->alone;
+    if (s->shared && !alone) {
+        em_range(em, s->trip, 1, en->tid, en->nthreads, &from, &to);
+        en->alone = true;
+    }
+    EmLoop l = em_loop(em, from, to, 1, false);
     s->t = s->reverse ? LLVMBuildSub(em->b, em_int(em, s->trip - 1), l.i, "") : l.i;
     if (s->indexed) {
         s->tvar = em_var(em, em->i32, NULL);
@@ -158,6 +165,7 @@ static void emit_for(En *en, Step *s)
     if (!en->alone && s->body[0]->meet)
         barrier(en);
     em_loop_end(em, &l);
+    en->alone = alone;
 }
 
 static void emit_step(En *en, Step *s)

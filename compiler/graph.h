@@ -191,6 +191,9 @@ Region *loops_merge(Region *r);                            /* the pass: twins be
 /* sink.c */
 Region *region_sink(Region *r);                            /* what one side of a cond alone needs moves into it */
 
+/* lanes.c: loops over time under a batch, lane by lane: loop { [B, ..] } becomes loop over lanes { loop { [g, ..] } } */
+Region *lanes_split(Region *r);
+
 /* eval.c: the reference evaluator: f64 loops, one node at a time, straight from the row.  A Tensor holds doubles (floats), or int64 (others). */
 typedef struct { uint8_t dt, rank; int32_t dim[MAXDIM]; double *f; int64_t *i; } Tensor;
 Tensor *tensor_new(Dt dt, int rank, const int32_t *dim);   /* malloc; zeros */

@@ -7,5 +7,5 @@
 void optimize(Region *r)
 {
     Region *s = loops_merge(region_erase(r));
-    *r = *loops_hoist(products_order(s));
+    *r = *lanes_split(loops_hoist(products_order(s)));
 }

@@ -244,6 +244,28 @@ static Buf *bound_buf(const Entry *e, Bind b, Node *n, Buf **state)
     }
 }
 
+/* A thread's scratch: first what kernels use, then the blocks of loops whose turns are shared, one in another. */
+static int64_t place_in_scratch(const Seq *seq, int64_t at)
+{
+    int64_t end = at;
+    for (int i = 0; i < seq->step.n; i++) {
+        const Step *s = seq->step.at[i];
+        for (int side = 0; side < 2 && s->body[side]; side++) {
+            Buf *block = s->body[side]->block;
+            int64_t inside = at;
+            if (s->shared) {
+                block->space = SP_SCRATCH;
+                block->in = NULL;
+                block->offset = at;
+                inside += block->bytes;
+            }
+            int64_t e = place_in_scratch(s->body[side], inside);
+            end = e > end ? e : end;
+        }
+    }
+    return end;
+}
+
 EntryPlan *plan_entry(Plan *plan, Entry *e)
 {
     EntryPlan *ep = NEW(EntryPlan);
@@ -257,6 +279,7 @@ EntryPlan *plan_entry(Plan *plan, Entry *e)
         result[i] = bound_buf(e, e->out[i], r->result[i], state);
     ep->seq = plan_region(plan, ep, r, formal, result);
     ep->arena = ep->seq->block->bytes;
+    ep->scratch = place_in_scratch(ep->seq, (ep->scratch + 63) / 64 * 64);
     ep->solo = true;
     for (int i = 0; i < ep->seq->step.n; i++)
         ep->solo = ep->solo && ep->seq->step.at[i]->solo;

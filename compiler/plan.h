@@ -18,7 +18,7 @@ typedef struct Buf Buf;
 struct Buf {
     Space space;
     Buf *in;                     /* SP_BLOCK: the block it lies in (NULL: this is the arena itself); SP_ITEM: what it is a part of */
-    int64_t offset, bytes;       /* SP_STATE, SP_BLOCK, SP_CALL: place in bytes; SP_ITEM: place at t = 0 */
+    int64_t offset, bytes;       /* SP_STATE, SP_BLOCK, SP_CALL, SP_SCRATCH: place in bytes; SP_ITEM: place at t = 0 */
     int index;                   /* SP_IN, SP_OUT */
     int64_t step;                /* SP_ITEM: bytes from one t to the next */
     struct Step *loop;           /* SP_ITEM, SP_INDEX: whose t */
@@ -103,6 +103,7 @@ struct Step {
     Seq *body[2];
     int64_t trip; bool reverse;
     bool indexed;                /* FOR: the body reads t */
+    bool shared;                 /* FOR: each thread goes through some of the turns, alone, with the body's block in its own scratch */
     LLVMValueRef t, tvar;        /* emission: t, and where it is stored for the body (i32) */
 };
 
@@ -111,6 +112,7 @@ typedef struct {
     Seq *seq;
     int64_t arena, scratch, work;
     bool solo;                   /* no step needs a second thread */
+    int alone;                   /* how many loops are around what is planned whose turns are a thread's own */
 } EntryPlan;
 
 typedef struct Plan {

@@ -1,9 +1,11 @@
 /* plan_body.c: the bodies of branches and loops, planned as regions of their own.
    COND: both branches write their results where the cond's results lie; a state that a branch leaves alone costs nothing.
    LOOP: a carried value is a state of the loop: formal and result share a buffer. ITEM and STACK are parts of a buffer that
-   move with t. A SUM is a carried value that starts at zero. */
+   move with t. A SUM is a carried value that starts at zero. Where nothing is carried, the threads share the turns. */
 #include "plan.h"
 #include <string.h>
+
+enum { MAX_BLOCK = 1 << 24 };   /* bytes that each thread may be given for the turns of a loop */
 
 static View leaf_of(const View *w, Dt dt)
 {
@@ -176,6 +178,55 @@ static void results_of_loop(Body *b)
     }
 }
 
+/* ---- turns that need nothing of each other */
+
+static int64_t work_of(const Seq *seq);
+
+static int64_t kernel_work(const Kernel *k)
+{
+    const ContractSpec *c = &k->contract;
+    int64_t n = 1;
+    switch (k->kind) {
+    case KN_NEST:
+        for (int i = 0; i < k->nest.no + k->nest.ni; i++)
+            n *= k->nest.dim[i];
+        return n * k->nest.nins;
+    case KN_CONTRACT:
+        for (int i = 0; i < MAXDIM; i++)
+            n *= (i < c->nbatch ? c->batch[i].n : 1) * (i < c->nm ? c->m[i].n : 1) * (i < c->nn ? c->n[i].n : 1) * (i < c->nk ? c->k[i].n : 1);
+        return n;
+    default: return k->move.size;
+    }
+}
+
+static int64_t step_work(const Step *s)
+{
+    int64_t yes, no;
+    switch (s->kind) {
+    case STEP_KERNEL: return kernel_work(s->kernel);
+    case STEP_FOR: return s->trip * work_of(s->body[0]);
+    default:
+        yes = work_of(s->body[0]);
+        no = work_of(s->body[1]);
+        return yes > no ? yes : no;
+    }
+}
+
+static int64_t work_of(const Seq *seq)
+{
+    int64_t work = 0;
+    for (int i = 0; i < seq->step.n; i++)
+        work += step_work(seq->step.at[i]);
+    return work;
+}
+
+/* Each thread has a block for a turn, where one was enough before. */
+static bool turns_are_shared(const Group *g)
+{
+    const Step *s = g->step;
+    return !g->carry.n && s->trip > 1 && s->body[0]->block->bytes <= MAX_BLOCK && step_work(s) >= plan_solo_work;
+}
+
 static void plan_loop(Rplan *rp, Group *g)
 {
     Body b = { .rp = rp, .g = g, .r = g->node->a.r[0] };
@@ -190,7 +241,14 @@ static void plan_loop(Rplan *rp, Group *g)
     s->formal = b.formal.at;
     s->nr = b.result.n;
     s->result = b.result.at;
+    bool independent = !g->carry.n && st->trip > 1;
+    int64_t before = rp->entry->work;
+    rp->entry->alone += independent;
     st->body[0] = plan_region(rp->plan, rp->entry, s, b.view.at, b.to.at);
+    rp->entry->alone -= independent;
+    st->shared = turns_are_shared(g);
+    if (st->shared)              /* the more of it, the more threads are worth their while */
+        rp->entry->work = before + step_work(st) / 2;
 }
 
 void plan_bodies(Rplan *rp)

@@ -190,8 +190,9 @@ static bool reduces_to_slots(const Group *g, const Val *v)
 }
 
 /* A sum over outer loops of what the group computes: its parts are added up in memory while the loops run, if that is no axis
-   which threads run along. Along the axis of vectors, they are added lane by lane, which takes room for every place inside. */
-static bool may_join_across(const Group *g, const Val *v)
+   which threads run along (there are none in a loop whose turns are a thread's own). Along the axis of vectors, they are added lane
+   by lane, which takes room for every place inside. */
+static bool may_join_across(const Rplan *rp, const Group *g, const Val *v)
 {
     int32_t dim[MAXDIM];
     uint32_t axes;
@@ -200,7 +201,7 @@ static bool may_join_across(const Group *g, const Val *v)
         return false;
     if (!(g->inner >> vector & 1) && axes >> vector & 1 && (axes != 1u << vector || group_size(g, ~g->inner) > MOST_INSIDE))
         return false;
-    if ((axes & 1 || g->inner & 1) && group_size(g, 0) > SMALL)
+    if ((axes & 1 || g->inner & 1) && group_size(g, 0) > SMALL && !rp->entry->alone)
         return false;
     return is_shape(g, 0, rank, dim) && edges_inside(g, v) && g->val.n < MAX_MEMBERS;
 }
@@ -266,7 +267,7 @@ static Group *candidate(Rplan *rp, const Val *v)
     Group *best = NULL;
     for (int k = 0; k < v->nin; k++) {
         Group *g = v->in[k].val->group;
-        if (g && (!best || g->id > best->id) && (may_join(g, v) || may_join_across(g, v)))
+        if (g && (!best || g->id > best->id) && (may_join(g, v) || may_join_across(rp, g, v)))
             best = g;
     }
     if (best || v->rank)

@@ -14,9 +14,10 @@ static void print_buf(const Buf *b, int64_t offset, FILE *to)
     long long at = (long long)(b->offset + offset);
     switch (b->space) {
     case SP_BLOCK:
-        for (const Buf *in = b->in; in; in = in->in)
-            at += (long long)in->offset;
-        fprintf(to, "arena+%lld", at);
+        if (b->in)
+            print_buf(b->in, at, to);
+        else
+            fprintf(to, "arena+%lld", at);
         return;
     case SP_STATE: fprintf(to, "state+%lld", at); return;
     case SP_IN: fprintf(to, "in%d+%lld", b->index, (long long)offset); return;
@@ -29,7 +30,7 @@ static void print_buf(const Buf *b, int64_t offset, FILE *to)
         fprintf(to, ")+%lldt", (long long)b->step);
         return;
     case SP_INDEX: fprintf(to, "t"); return;
-    case SP_SCRATCH: fprintf(to, "scratch+%lld", (long long)offset); return;
+    case SP_SCRATCH: fprintf(to, "scratch+%lld", at); return;
     case SP_STATUS: fprintf(to, "status"); return;
     }
 }
@@ -58,8 +59,8 @@ static void print_step(const Plan *p, const Step *s, int depth, FILE *to)
         return;
     }
     if (s->kind == STEP_FOR) {
-        fprintf(to, "%s for t < %lld%s%s\n", s->solo ? "solo" : "all ", (long long)s->trip, s->reverse ? ", from the last" : "",
-                s->body[0]->meet && !s->solo ? ", barrier after each" : "");
+        fprintf(to, "%s for t < %lld%s%s\n", s->solo ? "solo" : s->shared ? "each" : "all ", (long long)s->trip,
+                s->reverse ? ", from the last" : "", s->body[0]->meet && !s->solo && !s->shared ? ", barrier after each" : "");
         print_seq(p, s->body[0], depth + 1, to);
         return;
     }

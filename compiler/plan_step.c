@@ -111,13 +111,13 @@ static void touch(Args *all, const Arg *a)
     PUSH(*all, *a);
 }
 
-static void touched(Args *all, const Seq *body)
+static void touched(Args *all, const Seq *body, bool shared)
 {
     for (int i = 0; body && i < body->step.n; i++) {
         const Step *s = body->step.at[i];
         for (int k = 0; k < s->narg; k++) {
             Arg a = s->arg[k];
-            if (whole(a.buf) != a.buf) {
+            if (whole(a.buf) != a.buf || shared) {
                 a.buf = (Buf *)whole(a.buf);
                 a.offset = a.slices = 0;
             }
@@ -144,12 +144,13 @@ static void struct_step(Rplan *rp, Group *g)
         PUSH(all, pred);
     }
     for (int side = 0; side < 2; side++)
-        touched(&all, s->body[side]);
+        touched(&all, s->body[side], s->shared);
     Arg block = { s->body[0]->block, 0, true, true, 0, 0 };        /* the place of the values inside, too, may have been another's */
-    PUSH(all, block);
+    if (!s->shared)
+        PUSH(all, block);
     s->arg = all.at;
     s->narg = all.n;
-    s->solo = all_solo(s->body[0]) && all_solo(s->body[1]);
+    s->solo = !s->shared && all_solo(s->body[0]) && all_solo(s->body[1]);
     add_step(rp, s, g->level);
 }
 
@@ -275,7 +276,7 @@ static void lifetimes(Rplan *rp)
         Step *s = rp->seq->step.at[i];
         for (int k = 0; k < s->narg; k++)
             live(rp, s->arg[k].buf, s->level);
-        if (s->kind == STEP_KERNEL)
+        if (s->kind == STEP_KERNEL || s->shared)
             continue;
         Buf *block = s->body[0]->block;
         block->in = rp->seq->block;

@@ -275,7 +275,7 @@ int main(int argc, char **argv)
         snprintf(file, sizeof file, "%s.nl", argv[2]);
         if (!freopen(file, "w", stdout)) { perror(file); return 1; }
     }
-    int t = 1 + below(8), block = chance(50), chunks = chance(35) ? 1 + below(4) : 0, r = 1 + below(2), how = block ? below(3) : 0;
+    int t = 1 + below(8), block = chance(60), chunks = chance(35) ? 1 + below(4) : 0, r = 1 + below(7), how = block ? below(5) : 0;
     printf("use optim\nuse memory\n\nconst D = %d\n", dim);
     printf("block Two(d) (x : [d]) -> [d] {\n    learn W1 : [d, 2] = 0.3\n    learn W2 : [2, d] = 0.2\n    W1(tanh(W2(x)))\n}\n\n");
     printf("rule seen(lr, retain) (W, g, x, u, w) { W <- retain*W - lr * (u' * w) @ x }\nconst Descent = gd\n\n");
@@ -291,7 +291,7 @@ int main(int argc, char **argv)
     printf("model M over () {\n");
     if (block) line(1, "learn b = Mem()  with gd(1)");
     else parameters(1, "  with gd(1)");
-    if (how == 2) {
+    if (how >= 2) {
         printf("    x = [");
         for (int i = 0; i < r; i++) { if (i) printf(", "); rows(t, dim); }
         printf("]\n");
@@ -299,10 +299,11 @@ int main(int argc, char **argv)
     if (!block) { level(1, 1, "x", "", t, chunks, known, ""); line(1, "y = l0"); }
     else if (how == 1 && !chunks) line(1, "y = b(b(x))");
     else line(1, "y = b(x)");
-    printf("    minimize 0.5*sum(y^2) + sum(y)");
+    printf("    minimize (0.5*sum(y^2) + sum(y)) / %d", how >= 2 ? r : 1);
     decay(block ? "b." : "");
     const char *p = block ? "b." : "";
-    printf("    report y = y%s\n", how == 2 ? "" : after);
+    int many = how >= 2 && r * t * dim > 64;
+    printf("    report y = %s%s\n", many ? "sum(y^2)" : "y", how >= 2 ? "" : after);
     printf("    report pP = %sP, pQ = %sQ, pM = %sM0, pw = %swv, pF = %sf0.W1, pG = %sf0.W2\n}\n", p, p, p, p, p, p);
     if (argc > 2) printf("schedule {\n    train M for 2 steps\n    test M\n}\n");
     return ferror(stdout) || fclose(stdout);

@@ -488,17 +488,75 @@ static void loop(Items *v)
     add(v, n_out(l, 2), false, 1e5);
 }
 
+/* Something new of [lanes, d] that lets no lane see another; w : [d, d]. */
+static Node *in_lanes(Node *x, Node *y, Node *w, Node *t)
+{
+    int32_t d = x->dim[1];
+    switch (rnd(10)) {
+    case 0: return n_bin(chance(50) ? OP_ADD : OP_MUL, x, y);
+    case 1: return n_un(OP_SIN, n_contract(x, w, (int8_t[]){ 1, 2 }, (int8_t[]){ 3, 2 }, 2, (int8_t[]){ 1, 3 }));
+    case 2: return n_un(OP_TANH, n_cumsum(x, 1, chance(50)));
+    case 3: return n_gather(x, n_argsort(y, 1), 1, (Loc){ 0 });
+    case 4: return n_bin(OP_SUB, x, n_bcast(n_maxr(y, 2), 2, x->dim, (int8_t[]){ 0, -1 }));
+    case 5: {
+        Node *m = n_contract(x, y, (int8_t[]){ 1, 2 }, (int8_t[]){ 1, 3 }, 3, (int8_t[]){ 1, 2, 3 });
+        return n_un(OP_SIN, n_contract(m, x, (int8_t[]){ 1, 2, 3 }, (int8_t[]){ 1, 3 }, 2, (int8_t[]){ 1, 2 }));
+    }
+    case 6: return n_concat(2, (Node *[]){ n_slice1(x, 1, d / 2, d - d / 2, 1), n_slice1(y, 1, 0, d / 2, 1) }, 1);
+    case 7: return n_perm(n_perm(n_bin(OP_MUL, x, n_cast(n_iota(I32, 2, x->dim, 1), real_type)), (int8_t[]){ 1, 0 }), (int8_t[]){ 1, 0 });
+    case 8: {
+        Node *cut[2] = { x, y }, **cap, *then = n_bin(OP_ADD, x, y), *els = n_un(OP_NEG, y);
+        Region *r0, *r1;
+        int n = region_close2(1, &then, &els, 2, cut, &cap, &r0, &r1);
+        return n_out(n_cond(n_bin(OP_LT, t, n_iconst(I32, 2)), n, cap, r0, r1), 0);
+    }
+    default: {
+        Node *f[2] = { n_formal(0, real_type, 2, x->dim), n_formal(1, real_type, 2, x->dim) };
+        Node *res[2] = { n_un(OP_TANH, n_bin(OP_ADD, f[0], f[1])), n_bin(OP_MUL, f[0], f[1]) };
+        Node *l = n_loop(3, false, region_new(2, f, (uint8_t[]){ K_CARRY, K_CAPTURE }, 2, res, (uint8_t[]){ K_CARRY, K_SUM }), 2, (Node *[]){ x, y });
+        return chance(50) ? n_out(l, 0) : n_un(OP_TANH, n_out(l, 1));
+    }
+    }
+}
+
+/* A loop over time with states of several lanes. */
+static void lanes(Items *v)
+{
+    Item a = pick(v, is_real), b = pick(v, is_real), c = pick(v, is_real);
+    if (depth || !a.n || !b.n || !c.n)
+        return;
+    int32_t trip = 1 + (int32_t)rnd(4), s[] = { trip, 2 + (int32_t)rnd(6), 1 + (int32_t)rnd(9) }, ww[] = { s[2], s[2] };
+    Node *like[3] = { n_splat(real_type, 0, 3, s), n_splat(real_type, 0, 2, s + 1), n_splat(real_type, 0, 2, ww) };
+    Node *xs = fit(a.n, like[0]), *start = fit(b.n, like[1]), *w = fit(c.n, like[2]);
+    if (!xs || !start || !w)
+        return;
+    Node *f[4] = { n_formal(0, I32, 0, NULL), n_formal(1, real_type, 2, s + 1), n_formal(2, real_type, 2, s + 1), n_formal(3, real_type, 2, ww) };
+    Node *x[12] = { n_un(OP_TANH, f[1]), n_un(OP_TANH, f[2]) };
+    int n = 2;
+    for (int k = 2 + (int)rnd(9); k > 0; k--, n++) {
+        Node *p = x[rnd((uint32_t)n)], *q = x[rnd((uint32_t)n)];
+        x[n] = in_lanes(p, q, n_un(OP_TANH, f[3]), f[0]);
+    }
+    Node *last = n_un(OP_TANH, x[n - 1]), *other = x[rnd((uint32_t)n)];
+    Node *square = n_contract(last, other, (int8_t[]){ 1, 2 }, (int8_t[]){ 1, 3 }, 2, (int8_t[]){ 2, 3 });
+    Node *res[5] = { chance(50) ? last : n_bin(OP_MUL, last, f[2]), x[rnd((uint32_t)n)], other, n_bin(OP_MUL, square, n_const(real_type, 2)), n_sum(other, 1) };
+    uint8_t fk[4] = { K_INDEX, K_ITEM, K_CARRY, K_CAPTURE }, rk[5] = { K_CARRY, K_STACK, K_SUM, K_SUM, K_STACK };
+    Node *l = n_loop(trip, chance(50), region_new(4, f, fk, 5, res, rk), 3, (Node *[]){ xs, start, w });
+    for (int k = 0; k < 5; k++)
+        if (chance(70)) add(v, n_out(l, k), false, 1e5);
+}
+
 static void grow(Items *v, int n)
 {
     static void (*const make[])(Items *) = { unary, unary, binary, binary, binary, binary, choose, convert, view, view, view, fold, joined, reduced,
-                                             reduced, reduced, reduced_each_way, ordered, looked_up, product, product, drawn, leaf, branch, loop };
+                                             reduced, reduced, reduced_each_way, ordered, looked_up, product, product, drawn, leaf, branch, loop, lanes };
     for (int i = 0; i < n; i++)
         make[rnd(sizeof make / sizeof *make)](v);
 }
 
 /* ---- programs */
 
-typedef struct { Entry *e; Items v; Tensor **in; bool *exact; } Case;
+typedef struct { Entry *e; Region *plain; Items v; Tensor **in; bool *exact; } Case;      /* plain: before it was optimized */
 
 static Node *formal(int k, Dt dt)
 {
@@ -579,6 +637,7 @@ static Case make_case(int number, int nops)
     memset(fk, K_CAPTURE, (size_t)f.n);
     memset(rk, K_STACK, (size_t)res.n);
     e->r = region_new(f.n, f.at, fk, res.n, res.at, rk);
+    c.plain = region_new(f.n, f.at, fk, res.n, res.at, rk);
     optimize(e->r);
     return c;
 }
@@ -741,6 +800,29 @@ static void compare(const Case *c, Tensor *const *want, Tensor *const *precise, 
     }
 }
 
+/* Did optimizing change what is computed? Both by the evaluator. (Whole numbers may jump where a float before them moved by its last bit.) */
+static void check_optimized(const Case *c, Tensor *const *precise)
+{
+    Tensor **plain = calloc((size_t)c->plain->nr + 1, sizeof *plain);
+    EvalStatus st = { 0 };
+    region_eval(c->plain, c->in, plain, false, &st);
+    for (int i = 0; i < c->plain->nr; i++) {
+        Node *n = c->plain->result[i];
+        double scale = 0;
+        for (int64_t j = 0; j < n_size(n); j++)
+            if (isfinite(value_of(plain[i], j))) scale = fmax(scale, fabs(value_of(plain[i], j)));
+        for (int64_t j = 0; j < n_size(n); j++) {
+            double p = value_of(plain[i], j), q = value_of(precise[i], j);
+            if (!dt_float((Dt)n->dt) || !(fabs(p - q) > 1e-6 * (1 + scale))) continue;
+            printf("%s optimized: result %d (%s) element %lld: %.17g, was %.17g\n", c->e->name, i, node_type(n), (long long)j, q, p);
+            bad++;
+            break;
+        }
+        tensor_free(plain[i]);
+    }
+    free(plain);
+}
+
 static void same_bits(const Case *c, const Run *a, const Run *b)
 {
     for (int i = 0; i < c->e->r->nr; i++) {
@@ -779,6 +861,7 @@ static void check(Case *c, const nl_entry *fn)
     region_eval(r, c->in, want, true, &st);
     region_eval(r, c->in, precise, false, &st);
     int was = bad;
+    check_optimized(c, precise);
     backwards = false;
     Run one = run_case(c, fn, 1), three = run_case(c, fn, 3);
     backwards = true;
@@ -875,6 +958,7 @@ int main(int argc, char **argv)
     int programs = 10, entries = 8, nops = 25, o;
     uint64_t seed = 1;
     opt.verify = true;
+    setenv("NLC_LANE_BYTES", "0", 0);
     while ((o = getopt(argc, argv, "n:s:e:o:c:btvpl")) != -1)
         switch (o) {
         case 'n': programs = atoi(optarg); break;
