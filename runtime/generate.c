@@ -171,6 +171,7 @@ static void print_rate(const Reading *s, bool last)
     if (s->in_window)
         cJSON_AddNumberToObject(o, "bits_per_byte_last", s->window / (double)s->in_window / bits);
     metrics_line(s->r, o);
+    metrics_sync(s->r);                          /* a stream need not end */
 }
 
 static void read_byte(Reading *s, int64_t byte)
