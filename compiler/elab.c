@@ -1,6 +1,7 @@
-/* elab.c: names and expressions. Elaboration evaluates the tree: what is known when compiling becomes numbers, lists and
-   definitions with their arguments, the rest becomes tensor graph. elaborate() runs the file's schedule and returns the program.
-   Requires a parsed and resolved file. After an error a value is V_ERR and whatever meets it keeps quiet. */
+/* elab.c: names and expressions. Elaboration evaluates the tree: what is known when compiling becomes numbers, lists
+   and definitions with their arguments, the rest becomes tensor graph. elaborate() runs the file's schedule and returns
+   the program. Requires a parsed and resolved file. After an error a value is V_ERR and whatever meets it keeps
+   quiet. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,8 @@ static const char *closure_text(const Closure *c)
     if (!c->given || !c->n) return t;
     t = arena_printf("%s(", t);
     for (int i = 0; i < c->n; i++)
-        t = arena_printf("%s%s%s%s%s", t, i ? ", " : "", c->argname[i] ? c->argname[i] : "", c->argname[i] ? " = " : "", v_text(c->arg[i]));
+        t = arena_printf("%s%s%s%s%s", t, i ? ", " : "", c->argname[i] ? c->argname[i] : "", c->argname[i] ? " = " : "",
+                         v_text(c->arg[i]));
     return arena_printf("%s)", t);
 }
 
@@ -75,18 +77,23 @@ int list_items(Value v, Value **items, Loc at)
     return -1;
 }
 
-/* What `for names in over` runs through. `for (a, b) in (A, B)` walks lists and tensors together; a tuple of tuples is taken apart. */
+/* What `for names in over` runs through. `for (a, b) in (A, B)` walks lists and tensors together; a tuple of tuples is
+   taken apart. */
 int walk_items(Value over, int names, Value **items, Loc at)
 {
     bool together = over.kind == V_LIST && over.tuple && names > 1 && over.n == names;
-    for (int i = 0; together && i < over.n; i++) together = over.elem[i].kind == V_TENSOR || (over.elem[i].kind == V_LIST && !over.elem[i].tuple);
+    for (int i = 0; together && i < over.n; i++)
+        together = over.elem[i].kind == V_TENSOR || (over.elem[i].kind == V_LIST && !over.elem[i].tuple);
     if (!together) return list_items(over, items, at);
     int n = -1;
     for (int i = 0; i < names; i++) {
         int rank = 0, k = over.elem[i].n;
         int32_t dim[MAXDIM];
         if (over.elem[i].kind == V_TENSOR) {
-            if (v_shape(over.elem[i], &rank, dim) && !rank) { error_at(at, "a scalar has no rows to go through"); return -1; }
+            if (v_shape(over.elem[i], &rank, dim) && !rank) {
+                error_at(at, "a scalar has no rows to go through");
+                return -1;
+            }
             k = dim[0];
         }
         if (n >= 0 && k != n) { error_at(at, "lists of %d and %d elements are not walked together", n, k); return -1; }
@@ -95,7 +102,8 @@ int walk_items(Value over, int names, Value **items, Loc at)
     *items = NEWN(Value, n + 1);
     for (int k = 0; k < n; k++) {
         Value *e = NEWN(Value, names);
-        for (int i = 0; i < names; i++) e[i] = v_index(over.elem[i], 1, &(Index){ IX_AT, .at = v_int(k), .loc = at }, at);
+        for (int i = 0; i < names; i++)
+            e[i] = v_index(over.elem[i], 1, &(Index){ IX_AT, .at = v_int(k), .loc = at }, at);
         (*items)[k] = v_list(names, e, true);
     }
     return n;
@@ -252,13 +260,19 @@ bool scope_find(Scope *s, const char *name, Value *v)
 static bool name_elsewhere(Ast *e)
 {
     static const struct { const char *name, *where; } words[] = {
-        { "step", "in a model's body and in the rules' arguments there" }, { "t", "in a rule" }, { "loss", "below a model's `minimize`, and in `until` and `table` where the model says `report loss`" },
+        { "step", "in a model's body and in the rules' arguments there" },
+        { "t", "in a rule" },
+        { "loss", "below a model's `minimize`, and in `until` and `table` where the model says `report loss`" },
     };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (!strcmp(words[i].name, e->name)) { error_at(e->loc, "'%s' has no value here; it has one %s", e->name, words[i].where); return true; }
+        if (!strcmp(words[i].name, e->name)) {
+            error_at(e->loc, "'%s' has no value here; it has one %s", e->name, words[i].where);
+            return true;
+        }
     Ast *rule = el.mode == M_INIT && el.lvl && el.lvl->kind == L_RULE ? el.lvl->rule->def : NULL;
     if (rule && rule->inputs[1]->name == e->name) {
-        error_at(e->loc, "'%s' is known when '%s' is updated, and a rule's state is made before; let it start at zeros(%s)", e->name,
+        error_at(e->loc, "'%s' is known when '%s' is updated, and a rule's state is made before; let it start at "
+                         "zeros(%s)", e->name,
                  rule->inputs[0]->name, rule->inputs[0]->name);
         return true;
     }
@@ -272,7 +286,8 @@ static bool name_elsewhere(Ast *e)
             for (int k = 0; in->def->inputs[i]->type && k < in->def->inputs[i]->type->n; k++) {
                 Ast *d = in->def->inputs[i]->type->list[k];
                 if (d->kind != E_NAME || d->name != e->name) continue;
-                error_at(e->loc, "'%s' is known when an item is there, and states are made before; make it a parameter or a const", e->name);
+                error_at(e->loc, "'%s' is known when an item is there, and states are made before; make it a parameter "
+                                 "or a const", e->name);
                 note_at(d->loc, "declared here");
                 return true;
             }
@@ -349,7 +364,8 @@ void bind_names(Scope *s, Ast **names, int n, bool tuple, Value v, Loc at)
         v_shape(v, &rank, dim);
         if (rank && dim[0] == n) {
             for (int i = 0; i < n; i++)
-                scope_bind(s, names[i]->name, v_index(v, 1, &(Index){ IX_AT, .at = v_int(i), .loc = at }, at), names[i]->loc);
+                scope_bind(s, names[i]->name, v_index(v, 1, &(Index){ IX_AT, .at = v_int(i), .loc = at }, at),
+                           names[i]->loc);
             return;
         }
     }
@@ -377,7 +393,8 @@ bool bind_params(Scope *s, Ast *def, Closure *c)
         if (!c->argname[i]) {
             if (pos < def->nparams) k = pos;
             else if (pos == def->nparams)
-                error_at(c->argloc[i], "'%s' takes %d argument%s; this is one more", def->name, def->nparams, def->nparams == 1 ? "" : "s");
+                error_at(c->argloc[i], "'%s' takes %d argument%s; this is one more", def->name, def->nparams,
+                         def->nparams == 1 ? "" : "s");
             pos++;
         } else {
             for (int j = 0; j < def->nparams; j++) if (def->params[j]->name == c->argname[i]) k = j;
@@ -462,14 +479,21 @@ static bool one_arg(Ast *e)
     return false;
 }
 
-static Value call_stop(Scope *s, Ast *e) { return one_arg(e) ? map_tuple(eval(s, e->list[0]), make_stop, e->loc) : v_err(); }
-static Value call_given(Scope *s, Ast *e) { return one_arg(e) ? map_tuple(eval(s, e->list[0]), make_given, e->loc) : v_err(); }
+static Value call_stop(Scope *s, Ast *e)
+{
+    return one_arg(e) ? map_tuple(eval(s, e->list[0]), make_stop, e->loc) : v_err();
+}
+static Value call_given(Scope *s, Ast *e)
+{
+    return one_arg(e) ? map_tuple(eval(s, e->list[0]), make_given, e->loc) : v_err();
+}
 
 static Value call_pool(Scope *s, Ast *e)
 {
     if (!one_arg(e)) return v_err();
     if (el.mode != M_STEP || !el.lvl || el.lvl->kind != L_MODEL) {
-        error_at(e->loc, "pool(e) is the mean over the batch: it stands in a model's body or in a block that the model calls");
+        error_at(e->loc, "pool(e) is the mean over the batch: it stands in a model's body or in a block that the model "
+                         "calls");
         return v_err();
     }
     return batch_mean(v_as_float(eval(s, e->list[0]), e->loc), e->loc);
@@ -478,22 +502,34 @@ static Value call_pool(Scope *s, Ast *e)
 static Value call_file(Scope *s, Ast *e)
 {
     Value a[2] = { v_err(), v_err() };
-    if (e->n < 1 || e->n > 2) { error_at(e->loc, "file(NAME, PATH) takes the file's name and, for json and safetensors, the tensor's"); return v_err(); }
+    if (e->n < 1 || e->n > 2) {
+        error_at(e->loc, "file(NAME, PATH) takes the file's name and, for json and safetensors, the tensor's");
+        return v_err();
+    }
     for (int i = 0; i < e->n; i++) {
         a[i] = eval(s, e->list[i]);
         if (a[i].kind == V_ERR) return a[i];
-        if (a[i].kind != V_STR) { error_at(e->list[i]->loc, "file() takes texts, not %s", v_show(a[i])); return v_err(); }
+        if (a[i].kind != V_STR) {
+            error_at(e->list[i]->loc, "file() takes texts, not %s", v_show(a[i]));
+            return v_err();
+        }
     }
     Node *n = file_tensor(a[0].str, e->n > 1 ? a[1].str : "", float_dt(), e->loc);
     return n ? v_tensor(n, 0) : v_err();
 }
 
-static Value call_chunks(Scope *s, Ast *e) { (void)s; error_at(e->loc, "chunks(x, n) is a context: level NAME over c in chunks(x, n)"); return v_err(); }
+static Value call_chunks(Scope *s, Ast *e)
+{
+    (void)s;
+    error_at(e->loc, "chunks(x, n) is a context: level NAME over c in chunks(x, n)");
+    return v_err();
+}
 
 /* Functions that need their context or their arguments' text; everything else is a builtin (builtins.c) or stdlib. */
 static const struct { const char *name; Value (*call)(Scope *, Ast *); } special[] = {
-    { "stop", call_stop }, { "given", call_given }, { "pool", call_pool }, { "file", call_file }, { "total", eval_total },
-    { "avg", eval_avg }, { "past", call_past }, { "chunks", call_chunks }, { "join", call_join },
+    { "stop", call_stop }, { "given", call_given }, { "pool", call_pool }, { "file", call_file },
+    { "total", eval_total }, { "avg", eval_avg }, { "past", call_past }, { "chunks", call_chunks },
+    { "join", call_join },
 };
 
 static Value eval_for(Scope *s, Ast *e)
@@ -530,10 +566,17 @@ static Value eval_range(Scope *s, Ast *e)
     Value a = eval(s, e->a), b = eval(s, e->b);
     int64_t x, y;
     if (a.kind == V_ERR || b.kind == V_ERR) return v_err();
-    if (!v_integer(a, &x)) { error_at(e->a->loc, "a range runs over whole numbers known when compiling, not %s", v_show(a)); return v_err(); }
-    if (!v_integer(b, &y)) { error_at(e->b->loc, "a range runs over whole numbers known when compiling, not %s", v_show(b)); return v_err(); }
+    if (!v_integer(a, &x)) {
+        error_at(e->a->loc, "a range runs over whole numbers known when compiling, not %s", v_show(a));
+        return v_err();
+    }
+    if (!v_integer(b, &y)) {
+        error_at(e->b->loc, "a range runs over whole numbers known when compiling, not %s", v_show(b));
+        return v_err();
+    }
     if (y > x && (uint64_t)y - (uint64_t)x >= 1000000) {
-        error_at(e->loc, "a range of %llu numbers is too long; a list has at most 1000000", (unsigned long long)y - (unsigned long long)x + 1);
+        error_at(e->loc, "a range of %llu numbers is too long; a list has at most 1000000",
+                 (unsigned long long)y - (unsigned long long)x + 1);
         return v_err();
     }
     int n = y < x ? 0 : (int)(y - x + 1);
@@ -581,7 +624,11 @@ static Value eval_index(Scope *s, Ast *e)
         if (x->kind == E_NEWAX) ix[i].kind = IX_NEW;
         else if (x->kind == E_SLICE) {
             ix[i].kind = IX_SLICE;
-            if (x->a) { ix[i].has_from = true; ix[i].from = eval(s, x->a); if (ix[i].from.kind == V_ERR) return v_err(); }
+            if (x->a) {
+                ix[i].has_from = true;
+                ix[i].from = eval(s, x->a);
+                if (ix[i].from.kind == V_ERR) return v_err();
+            }
             if (x->b) { ix[i].has_to = true; ix[i].to = eval(s, x->b); if (ix[i].to.kind == V_ERR) return v_err(); }
         } else {
             ix[i].at = eval(s, x);
@@ -623,7 +670,8 @@ static Value eval_field(Scope *s, Ast *e)
     if (b.kind == V_TENSOR && b.state && el.em) {         /* W.m: a state of W's rule */
         Var *v = var_find(el.em, arena_printf("%s.%s", b.state->path, e->name));
         if (v) return var_value(v);
-        error_at(e->loc, "the rule that moves '%s' has no state '%s' (yet: it is known below the `minimize` that moves it)", b.state->path, e->name);
+        error_at(e->loc, "the rule that moves '%s' has no state '%s' (yet: it is known below the `minimize` that moves "
+                         "it)", b.state->path, e->name);
         return v_err();
     }
     error_at(e->loc, "%s has no parts, so no '.%s'", v_show(b), e->name);
@@ -642,7 +690,10 @@ static Value tuple_binary(int op, Value a, Value b, Loc at)
         frames_meet(2, v);
         return op == '@' ? uses_product(v[0], v[1], at) : v_binary(op, v[0], v[1], at);
     }
-    if (op != '+' && op != '-' && op != '*' && op != '/') { error_at(at, "instances and tuples take +, -, and * and / by a number only"); return v_err(); }
+    if (op != '+' && op != '-' && op != '*' && op != '/') {
+        error_at(at, "instances and tuples take +, -, and * and / by a number only");
+        return v_err();
+    }
     if (la && lb && a.n != b.n) { error_at(at, "tuples of %d and %d tensors do not meet", a.n, b.n); return v_err(); }
     int n = la ? a.n : b.n;
     Value *e = NEWN(Value, n + 1);
@@ -650,7 +701,10 @@ static Value tuple_binary(int op, Value a, Value b, Loc at)
     return v_list(n, e, true);
 }
 
-static bool is_stream(Value v) { return v.kind == V_STREAM || (v.kind == V_DEF && v.clo->def && v.clo->def->kind == D_STREAM); }
+static bool is_stream(Value v)
+{
+    return v.kind == V_STREAM || (v.kind == V_DEF && v.clo->def && v.clo->def->kind == D_STREAM);
+}
 
 static Value eval_binary(Scope *s, Ast *e)
 {
@@ -668,7 +722,10 @@ static Value eval_key(Scope *s, Ast *e)
     if (k.kind == V_ERR) return k;
     Value kt = v_as_tensor(k, e->b->loc);
     if (kt.kind != V_TENSOR) return v_err();
-    if (kt.node->rank || dt_float((Dt)kt.node->dt)) { error_at(e->b->loc, "a key is one whole number, not %s", v_show(k)); return v_err(); }
+    if (kt.node->rank || dt_float((Dt)kt.node->dt)) {
+        error_at(e->b->loc, "a key is one whole number, not %s", v_show(k));
+        return v_err();
+    }
     DrawContext keep = draws;
     draws.item = n_cast(kt.node, I64);
     draws.item_axes = kt.axes;
@@ -688,7 +745,11 @@ static bool reduce_tuple(const Closure *f, int n, Value *arg, Loc at, Value *out
     if (!sq && !dot && !norm) return false;
     for (int i = 0; i < n; i++) if (arg[i].kind == V_INST) arg[i] = inst_tuple(arg[i].inst, at);
     if (!n || arg[0].kind != V_LIST || !arg[0].tuple) return false;
-    if (dot && (n != 2 || arg[1].kind != V_LIST || arg[1].n != arg[0].n)) { error_at(at, "dot of instances takes two of the same block"); *out = v_err(); return true; }
+    if (dot && (n != 2 || arg[1].kind != V_LIST || arg[1].n != arg[0].n)) {
+        error_at(at, "dot of instances takes two of the same block");
+        *out = v_err();
+        return true;
+    }
     const Builtin *inner = builtin_find(dot ? "dot" : "sq");
     Value sum = v_int(0);
     for (int i = 0; i < arg[0].n; i++) {
@@ -766,7 +827,8 @@ static int args_of(Scope *s, Ast *e, Value **arg, const char ***name, Loc **loc)
 static Value eval_call(Scope *s, Ast *e)
 {
     Value shadow;
-    if (e->a->kind == E_NAME && !scope_find(s, e->a->name, &shadow) && !find_definition(scope_file(s), e->a->name, e->a->loc)) {
+    if (e->a->kind == E_NAME && !scope_find(s, e->a->name, &shadow) &&
+        !find_definition(scope_file(s), e->a->name, e->a->loc)) {
         for (size_t i = 0; i < sizeof special / sizeof *special; i++)
             if (!strcmp(special[i].name, e->a->name)) {
                 Value v = special[i].call(s, e);
@@ -783,13 +845,15 @@ static Value eval_call(Scope *s, Ast *e)
     return v_call(f, n, arg, name, loc, e->loc, s);
 }
 
-/* [a, b] of tensors is their stack; numbers known when compiling stay a list (of sizes, of periods) until a tensor is wanted. */
+/* [a, b] of tensors is their stack; numbers known when compiling stay a list (of sizes, of periods) until a tensor is
+   wanted. */
 static bool stacks(Value list)
 {
     bool tensor = false;
     for (int i = 0; i < list.n; i++) {
         Value x = list.elem[i];
-        if (x.kind == V_LIST ? !v_shape(x, &(int){ 0 }, (int32_t[MAXDIM]){ 0 }) : x.kind != V_TENSOR && x.kind != V_NUM) return false;
+        if (x.kind == V_LIST ? !v_shape(x, &(int){ 0 }, (int32_t[MAXDIM]){ 0 }) : x.kind != V_TENSOR && x.kind != V_NUM)
+            return false;
         tensor |= x.kind == V_TENSOR || (x.kind == V_LIST && stacks(x));
     }
     return tensor;
@@ -804,7 +868,10 @@ static Value eval_list(Scope *s, Ast *e)
     }
     Value *v = NEWN(Value, e->n + 1);
     for (int i = 0; i < e->n; i++) {
-        if (e->list[i]->kind == E_PAIR) { error_at(e->list[i]->loc, "`key: value` stands after `with` only"); return v_err(); }
+        if (e->list[i]->kind == E_PAIR) {
+            error_at(e->list[i]->loc, "`key: value` stands after `with` only");
+            return v_err();
+        }
         v[i] = eval(s, e->list[i]);
         if (v[i].kind == V_ERR) return v[i];
     }
@@ -864,7 +931,10 @@ static void exec_bind(Scope *s, Ast *st)
 static void exec_emit(Scope *s, Ast *st)
 {
     Lvl *l = el.lvl;
-    if (l->kind == L_LEVEL && l->nemit) { error_at(st->loc, "a level emits once an item; emit a, b gives a pair"); return; }
+    if (l->kind == L_LEVEL && l->nemit) {
+        error_at(st->loc, "a level emits once an item; emit a, b gives a pair");
+        return;
+    }
     if (st->n > 16) { error_at(st->loc, "emit takes at most 16 values"); return; }
     for (int k = 0; k < st->n; k++) {
         Value v = eval(s, st->list[k]);
@@ -917,7 +987,8 @@ Value exec(Scope *s, Ast **body, int n, bool *done)
         case S_EVERY: stmt_every(s, st); break;
         case S_LEVEL:
             stmt_level(s, st);
-            if (!scope_find(s, st->name, &last)) last = v_err();   /* a body that ends with a level gives what it emitted */
+            /* a body that ends with a level gives what it emitted */
+            if (!scope_find(s, st->name, &last)) last = v_err();
             break;
         case S_EXPR: last = eval(s, st->a); break;
         default: break;                                   /* resolve.c has seen to the others */

@@ -1,11 +1,12 @@
-/* elab.h: elaboration turns the tree into tensor graph by evaluating it: names are bound to Values, some known when compiling
-   (numbers, lists, functions, instances), some tensors of the graph.
+/* elab.h: elaboration turns the tree into tensor graph by evaluating it: names are bound to Values, some known when
+   compiling (numbers, lists, functions, instances), some tensors of the graph.
 
-   MAP AXES. A model's body runs once per item of the batch, a function declared for [d] and called with [T, d] once per row. Instead of
-   loops, a Value carries the axes it is mapped over: the elaborator keeps a stack of map axes (batch outermost); bit i of Value.axes
-   says that the node has stack axis i in front of its logical shape. Axes stand in stack order, so the node's shape is
-   [sizes of its map axes..., logical dims...]. An operation on values of different axes lines them up; a product of a mapped and an
-   unmapped operand is one big product. The user only ever sees logical shapes. */
+   MAP AXES. A model's body runs once per item of the batch, a function declared for [d] and called with [T, d] once per
+   row. Instead of loops, a Value carries the axes it is mapped over: the elaborator keeps a stack of map axes (batch
+   outermost); bit i of Value.axes says that the node has stack axis i in front of its logical shape. Axes stand in
+   stack order, so the node's shape is [sizes of its map axes..., logical dims...]. An operation on values of different
+   axes lines them up; a product of a mapped and an unmapped operand is one big product. The user only ever sees logical
+   shapes. */
 #ifndef ELAB_H
 #define ELAB_H
 #include "program.h"
@@ -17,7 +18,8 @@ typedef enum {
     V_STR,
     V_TENSOR,    /* node, axes */
     V_LIST,      /* elem[n]; tuple */
-    V_DEF,       /* a function, block, rule, model, stream or builtin, perhaps with its arguments already given (gd(0.1)) */
+    V_DEF,       /* a function, block, rule, model, stream or builtin, perhaps with its arguments already given
+                    (gd(0.1)) */
     V_INST,      /* an instance of a block */
     V_STREAM,
     V_MODEL,     /* an instance of a model in a schedule */
@@ -31,7 +33,8 @@ typedef struct Value Value;
 struct Value {
     VKind kind;
     NumKind nk;                  /* V_NUM */
-    bool weak;                   /* V_TENSOR: made of `step`, `t` and constants alone: f64, becomes the float type of what it meets */
+    bool weak;                   /* V_TENSOR: made of `step`, `t` and constants alone: f64, becomes the float type of
+                                    what it meets */
     bool tuple;                  /* V_LIST */
     uint16_t axes;               /* V_TENSOR */
     int n;
@@ -47,7 +50,8 @@ struct Value {
         struct ModelInst *minst;
         struct Event *event;
     };
-    struct State *state;         /* V_TENSOR: this is the current value of that state, named as such (wrt, W.m, copies) */
+    struct State *state;         /* V_TENSOR: this is the current value of that state, named as such (wrt, W.m,
+                                    copies) */
     Loc loc;                     /* where it was computed */
 };
 
@@ -67,25 +71,37 @@ Value v_list(int n, Value *elem, bool tuple);
 bool  v_is_num(Value v);                              /* V_NUM, or V_TENSOR that is a rank 0 constant */
 bool  v_number(Value v, double *x);                   /* the number it is when compiling */
 bool  v_integer(Value v, int64_t *i);
-bool  v_shape(Value v, int *rank, int32_t *dim);      /* logical shape of a number, tensor, or list of equal shapes; false: has none */
-Dt    v_dt(Value v);                                  /* type as a tensor: V_NUM int -> I32, real -> float_dt, bool -> BOOL */
+bool  v_shape(Value v, int *rank, int32_t *dim);      /* logical shape of a number, tensor, or list of equal shapes;
+                                                         false: has none */
+Dt    v_dt(Value v);                                  /* type as a tensor: V_NUM int -> I32, real -> float_dt, bool ->
+                                                         BOOL */
 Dt    float_dt(void);                                 /* F32 or F64 (opt.f64) */
-const char *v_show(Value v);                          /* for messages: "a tensor [3, 4]", "the number 3", "the rule gd" */
+const char *v_show(Value v);                          /* for messages: "a tensor [3, 4]", "the number 3", "the rule
+                                                         gd" */
 const char *v_dims(Value v);                          /* "[3, 4]" */
-Value v_as_tensor(Value v, Loc at);                   /* number -> constant, list of equal shapes -> stacked; V_ERR and a message otherwise */
-Value v_as_float(Value v, Loc at);                    /* the same, in the default float type (bool and integers converted; weak f64 -> float_dt) */
-Node *v_full(Value v, uint16_t want, int rank, const int32_t *dim);   /* the node with exactly these map axes and this logical shape (stretched) */
+Value v_as_tensor(Value v, Loc at);                   /* number -> constant, list of equal shapes -> stacked; V_ERR and
+                                                         a message otherwise */
+Value v_as_float(Value v, Loc at);                    /* the same, in the default float type (bool and integers
+                                                         converted; weak f64 -> float_dt) */
+Node *v_full(Value v, uint16_t want, int rank, const int32_t *dim);   /* the node with exactly these map axes and this
+                                                                         logical shape (stretched) */
 Value v_unary(int op, Value a, Loc at);               /* Ast's op: '-' 'n' '\'' */
 Value v_binary(int op, Value a, Value b, Loc at);     /* Ast's op, with `@`; exact on integers known when compiling */
-typedef struct { enum { IX_AT, IX_SLICE, IX_NEW } kind; Value at; bool has_from, has_to; Value from, to; Loc loc; const char *of; } Index;    /* of: text of what it is an index of, or NULL */
-Value v_index(Value base, int n, const Index *ix, Loc at);            /* tensors and lists; computed indices become gathers */
+/* of: text of what it is an index of, or NULL */
+typedef struct { enum { IX_AT, IX_SLICE, IX_NEW } kind; Value at; bool has_from, has_to; Value from, to; Loc loc;
+                 const char *of; } Index;
+Value v_index(Value base, int n, const Index *ix, Loc at);            /* tensors and lists; computed indices become
+                                                                         gathers */
 Value v_select(Value c, Value a, Value b, Loc at);
 Value v_elem(Op op, Value a, Loc at);                 /* one elementwise operation in floats */
 Value v_sum_all(Value a, Loc at);
-Value v_stretch(Value v, int rank, const int32_t *dim, Loc at, const char *what);   /* to a declared shape; sizes of 1 and missing axes stretch */
+Value v_stretch(Value v, int rank, const int32_t *dim, Loc at, const char *what);   /* to a declared shape; sizes of 1
+                                                                                       and missing axes stretch */
 Value v_convert(Value v, Dt dt, Loc at);              /* to an element type */
-Value v_lower_axis(Value v, int axis);                /* the map axis `axis` (the innermost) becomes the leading logical axis */
-Value v_raise_axis(Value v, int axis);                /* the leading logical axis becomes map axis `axis` (the innermost) */
+Value v_lower_axis(Value v, int axis);                /* the map axis `axis` (the innermost) becomes the leading logical
+                                                         axis */
+Value v_raise_axis(Value v, int axis);                /* the leading logical axis becomes map axis `axis` (the
+                                                         innermost) */
 bool  v_equal_shape(Value a, Value b);                /* both have a logical shape, and the same */
 Value v_linear(Value m, Value x, Loc at);             /* a matrix called like a function: m @ x for every row of x */
 

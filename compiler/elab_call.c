@@ -1,5 +1,6 @@
-/* elab_call.c: calls of functions and of instances. Both are inlined: the body is evaluated with the inputs bound. An input declared
-   for a shape takes more leading axes: they become map axes while the body runs, and leading axes of the result afterwards. */
+/* elab_call.c: calls of functions and of instances. Both are inlined: the body is evaluated with the inputs bound. An
+   input declared for a shape takes more leading axes: they become map axes while the body runs, and leading axes of the
+   result afterwards. */
 #include <string.h>
 #include "elab_int.h"
 #include "explain.h"
@@ -8,10 +9,13 @@ enum { MAX_DEPTH = 200 };
 
 static Dt type_dt(Ast *type, bool *ok)
 {
-    static const struct { const char *name; Dt dt; } types[] = { { "f32", F32 }, { "f64", F64 }, { "i32", I32 }, { "i64", I64 }, { "u8", U8 }, { "bool", BOOL } };
+    static const struct { const char *name; Dt dt; } types[] = {
+        { "f32", F32 }, { "f64", F64 }, { "i32", I32 }, { "i64", I64 }, { "u8", U8 }, { "bool", BOOL },
+    };
     *ok = true;
     if (!type->name) return float_dt();
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++) if (!strcmp(type->name, types[i].name)) return types[i].dt;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (!strcmp(type->name, types[i].name)) return types[i].dt;
     error_at(type->loc, "unknown element type '%s'; there are f32, f64, i32, i64, u8 and bool", type->name);
     *ok = false;
     return F32;
@@ -43,7 +47,8 @@ static bool meet_dim(Scope *s, Ast *p, int i, const int32_t *dim, const char *wh
     if (!v_integer(v, &k)) { error_at(d->loc, "a dimension is a whole number, not %s", v_show(v)); return false; }
     if (k == dim[i]) return true;
     const char *with = d->kind == E_NUM ? "" : arena_printf(", with %s = %lld", ast_text(d), (long long)k);
-    error_at(at, "'%s' is declared %s%s, and %s %s", p->name, ast_text(p->type), with, what, dims_text(p->type->n, dim));
+    error_at(at, "'%s' is declared %s%s, and %s %s", p->name, ast_text(p->type), with, what,
+             dims_text(p->type->n, dim));
     note_at(p->loc, "declared here");
     return false;
 }
@@ -67,7 +72,8 @@ static bool take_input(Ast *p, Value *v, int *extra, Loc at)
     if (v->kind != V_TENSOR || !v_shape(*v, &rank, dim)) return false;
     *extra = rank - p->type->n;
     if (*extra >= 0) return true;
-    error_at(at, "'%s' is declared %s, and this argument is %s: %d ax%s too few", p->name, ast_text(p->type), v_show(*v), -*extra, *extra == -1 ? "is" : "es");
+    error_at(at, "'%s' is declared %s, and this argument is %s: %d ax%s too few", p->name, ast_text(p->type),
+             v_show(*v), -*extra, *extra == -1 ? "is" : "es");
     note_at(p->loc, "declared here");
     return false;
 }
@@ -85,14 +91,18 @@ static Value lower_all(Value v, int nax, const int *ax)
     return v;
 }
 
-/* Binds the inputs of def to arg in s, runs the body under the map axes that the arguments bring, and takes the axes off the result. */
+/* Binds the inputs of def to arg in s, runs the body under the map axes that the arguments bring, and takes the axes
+   off the result. */
 Value call_mapped(Ast *def, Scope *s, int n, Value *arg, Loc *argloc, Loc at, Value (*run)(Scope *, void *), void *data)
 {
     Ast **in = def->kind == D_FN ? def->params : def->inputs;
     int nin = def->kind == D_FN ? def->nparams : def->ninputs, most = 0, who = -1;
     int *extra = NEWN(int, n + 1);
     int32_t lead[MAXDIM], dim[MAXDIM];
-    if (n != nin) { error_at(at, "'%s' takes %d input%s, not %d", def->name, nin, nin == 1 ? "" : "s", n); return v_err(); }
+    if (n != nin) {
+        error_at(at, "'%s' takes %d input%s, not %d", def->name, nin, nin == 1 ? "" : "s", n);
+        return v_err();
+    }
     for (int i = 0; i < n; i++) {
         if (!in[i]->type) continue;
         if (!take_input(in[i], &arg[i], &extra[i], argloc[i])) return v_err();
@@ -105,7 +115,8 @@ Value call_mapped(Ast *def, Scope *s, int n, Value *arg, Loc *argloc, Loc at, Va
         v_shape(arg[i], &rank, dim);
         for (int k = 0; k < extra[i]; k++)
             if (dim[k] != lead[most - extra[i] + k]) {
-                error_at(argloc[i], "'%s' is mapped over the leading axes of its inputs, and they differ: %s and %s", def->name, v_dims(arg[who]), v_dims(arg[i]));
+                error_at(argloc[i], "'%s' is mapped over the leading axes of its inputs, and they differ: %s and %s",
+                         def->name, v_dims(arg[who]), v_dims(arg[i]));
                 return v_err();
             }
         if (!meet_type(s, in[i], dim + extra[i], "this argument is", argloc[i])) return v_err();
@@ -164,13 +175,18 @@ Value call_fn(Closure *f, Loc at)
         }
         /* The body sees the inputs in a scope of their own, so that dimension names are not hidden by parameters. */
         Scope *in = scope_new(file_scope(d->loc.file), at);
-        for (int i = 0; i < d->nparams; i++) if (!d->params[i]->type) scope_bind(in, d->params[i]->name, arg[i], d->params[i]->loc);
+        for (int i = 0; i < d->nparams; i++)
+            if (!d->params[i]->type) scope_bind(in, d->params[i]->name, arg[i], d->params[i]->loc);
         v = d->a ? call_mapped(d, in, d->nparams, arg, loc, at, run_expr, d->a)
                  : call_mapped(d, in, d->nparams, arg, loc, at, run_body, &(Body){ d->body, d->nbody, at });
     }
     el.inst = keep;
     el.depth--;
-    if (v.kind == V_NONE) { error_at(at, "'%s' has no result: its body ends without an expression", d->name); note_at(d->loc, "defined here"); v = v_err(); }
+    if (v.kind == V_NONE) {
+        error_at(at, "'%s' has no result: its body ends without an expression", d->name);
+        note_at(d->loc, "defined here");
+        v = v_err();
+    }
     return v;
 }
 
@@ -198,7 +214,8 @@ static Value check_result(Scope *s, Ast *type, Value v, Ast *def, Loc at)
         fits = v_integer(d, &k) && k == dim[i];
     }
     if (fits) { bool ok; Dt dt = type_dt(type, &ok); return ok ? v_convert(v, dt, at) : v_err(); }
-    error_at(v.loc.line ? v.loc : at, "the result of '%s' is declared %s, and is %s", def->name, ast_text(type), v_dims(v));
+    error_at(v.loc.line ? v.loc : at, "the result of '%s' is declared %s, and is %s", def->name, ast_text(type),
+             v_dims(v));
     note_at(type->loc, "declared here");
     return v_err();
 }
@@ -221,10 +238,14 @@ static Value run_inst(Scope *s, void *data)
 Value call_inst(Inst *i, int n, Value *arg, const char **name, Loc *argloc, Loc at)
 {
     Value v = v_err();
-    for (int k = 0; k < n; k++) if (name[k]) { error_at(argloc[k], "the inputs of an instance have no names"); return v; }
+    for (int k = 0; k < n; k++)
+        if (name[k]) { error_at(argloc[k], "the inputs of an instance have no names"); return v; }
     bool rule = false;
     for (Lvl *l = el.lvl; l; l = l->parent) rule |= l->kind == L_RULE;
-    if (el.mode != M_STEP || (rule && !i->rule)) { error_at(at, "'%s' is called where its states are not at hand; call it in a model's body", i->path); return v; }
+    if (el.mode != M_STEP || (rule && !i->rule)) {
+        error_at(at, "'%s' is called where its states are not at hand; call it in a model's body", i->path);
+        return v;
+    }
     if (!enter(i->def->name, at)) { el.depth--; return v; }
     Inst *keep = el.inst;
     DrawContext draw = draws;

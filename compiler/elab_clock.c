@@ -1,11 +1,13 @@
 /* elab_clock.c: when states move.
 
-   `every n` counts items: the rule runs under a condition, at items n, 2n, .., with the sum or mean of the gradients that a carry (gsum)
-   has added up. `every when c [sum]` ticks where c holds: the rule receives the gradient of that item, or the sum since the last tick;
-   what only the rule needs of the gradient is computed behind the condition (sink.c), so that an item that does not tick costs
-   nothing. Such a state counts its updates (t) in a state of its own.
+   `every n` counts items: the rule runs under a condition, at items n, 2n, .., with the sum or mean of the gradients
+   that a carry (gsum) has added up. `every when c [sum]` ticks where c holds: the rule receives the gradient of that
+   item, or the sum since the last tick; what only the rule needs of the gradient is computed behind the condition
+   (sink.c), so that an item that does not tick costs nothing. Such a state counts its updates (t) in a state of its
+   own.
 
-   A condition may differ from lane to lane. Then the stretch runs if any lane ticks, and each lane picks the new value or the old. */
+   A condition may differ from lane to lane. Then the stretch runs if any lane ticks, and each lane picks the new value
+   or the old. */
 #include <string.h>
 #include "elab_int.h"
 #include "explain.h"
@@ -102,14 +104,18 @@ void snap_end(Snap snap, Value due, Nodes *cut)
 
 Value is_due(Value count, int64_t n)
 {
-    return v_tensor(n_bin(OP_EQ, n_bin(OP_MOD, count.node, n_iconst(I64, n)), n_splat(I64, 0, count.node->rank, count.node->dim)), count.axes);
+    return v_tensor(n_bin(OP_EQ, n_bin(OP_MOD, count.node, n_iconst(I64, n)),
+                          n_splat(I64, 0, count.node->rank, count.node->dim)), count.axes);
 }
 
 /* ---- how states are stored: map axes, the leading axes over which a rule is mapped, the axes of the tensor */
 
 uint16_t lanes(const Var *v) { return v->frame ? v->axes : 0; }
 
-void raise_lead(Value *v, int n) { for (int k = 0; k < n && v->kind == V_TENSOR; k++) *v = v_raise_axis(*v, axes.n - n + k); }
+void raise_lead(Value *v, int n)
+{
+    for (int k = 0; k < n && v->kind == V_TENSOR; k++) *v = v_raise_axis(*v, axes.n - n + k);
+}
 
 Value raised(Var *v, Node *n)
 {
@@ -151,7 +157,8 @@ static Var *items_in_sum(Var *v)
 Var *gradient_sum(Var *v, Node *g, Loc at)
 {
     Node *old = var_value(sum_of(v)).node;
-    if (v->event && v->st->mean) var_set(items_in_sum(v), v_tensor(n_bin(OP_ADD, var_value(items_in_sum(v)).node, n_iconst(I64, 1)), 0), at);
+    if (v->event && v->st->mean)
+        var_set(items_in_sum(v), v_tensor(n_bin(OP_ADD, var_value(items_in_sum(v)).node, n_iconst(I64, 1)), 0), at);
     var_set(v->gsum, v_tensor(n_bin(OP_ADD, old, g), lanes(v)), at);
     return v->gsum;
 }
@@ -172,10 +179,19 @@ Clauses *clock_clauses(Var *v, Scope **s)
     Clauses *cl = v->cl && (v->cl->every || v->cl->when) ? v->cl : NULL;
     *s = v->inst ? call_scope(v->inst, v->cl_scope) : v->cl_scope;
     for (Inst *i = v->inst; i && !cl; i = i->parent) {
-        if (i->cl && (i->cl->every || i->cl->when)) { cl = i->cl; *s = i->parent ? call_scope(i->parent, i->cl_scope) : i->cl_scope; }
-        else if (!i->parent && i->dflt && (i->dflt->every || i->dflt->when)) { cl = i->dflt; *s = call_scope(i, i->dflt_scope); }
+        if (i->cl && (i->cl->every || i->cl->when)) {
+            cl = i->cl;
+            *s = i->parent ? call_scope(i->parent, i->cl_scope) : i->cl_scope;
+        }
+        else if (!i->parent && i->dflt && (i->dflt->every || i->dflt->when)) {
+            cl = i->dflt;
+            *s = call_scope(i, i->dflt_scope);
+        }
     }
-    if (!cl && v->inner && v->lvl && v->lvl->dflt && (v->lvl->dflt->every || v->lvl->dflt->when)) { cl = v->lvl->dflt; *s = v->lvl->decl; }
+    if (!cl && v->inner && v->lvl && v->lvl->dflt && (v->lvl->dflt->every || v->lvl->dflt->when)) {
+        cl = v->lvl->dflt;
+        *s = v->lvl->decl;
+    }
     *s = level_scope(v, *s);
     return cl;
 }
@@ -221,7 +237,8 @@ Value condition(Scope *s, Ast *e)
     Value c = eval(s, e);
     if (c.kind == V_ERR) return c;
     if (!v_shape(c, &rank, dim) || rank || v_dt(c) != BOOL) {
-        error_at(e->loc, "`when` takes a condition, true or false, and this is %s%s", v_show(c), c.kind == V_EVENT ? "; `every NAME` waits for an event" : "");
+        error_at(e->loc, "`when` takes a condition, true or false, and this is %s%s", v_show(c), c.kind == V_EVENT ?
+                 "; `every NAME` waits for an event" : "");
         return v_err();
     }
     return v_as_tensor(c, e->loc);
@@ -236,7 +253,8 @@ Value clock_due(Var *v)
     if (c.kind == V_ERR) return c;
     if (v->frame) c = frames_enter(c);
     if (!v->inner && el.lvl->kind == L_MODEL && c.axes) {
-        error_at(cl->when->loc, "'%s' moves once a step, and this condition is each item's own; pool() makes one value of a batch", v->st->path);
+        error_at(cl->when->loc, "'%s' moves once a step, and this condition is each item's own; pool() makes one value "
+                                "of a batch", v->st->path);
         return v_err();
     }
     return v->due = c;

@@ -1,12 +1,13 @@
-/* elab_event.c: events. A model declares `event NAME`, and a schedule says `tick MODEL.NAME` between two of its steps. What acts then:
+/* elab_event.c: events. A model declares `event NAME`, and a schedule says `tick MODEL.NAME` between two of its steps.
+   What acts then:
 
      every NAME { .. } in a rule       its statements, on every tensor that the rule moves
      `<-` of a state, every NAME       with the value that the body gives it
      a learned state, every NAME       its rule, with the sum (mean) of the gradients since the last tick
 
-   The body of the model is elaborated once more for each event, as a version in which nothing else moves (a rule that an objective would
-   call is asleep: only its `every NAME` acts), and its entry keeps what is left: states -> states. There is no item then, and no gradient:
-   what acts may use states and constants. */
+   The body of the model is elaborated once more for each event, as a version in which nothing else moves (a rule that
+   an objective would call is asleep: only its `every NAME` acts), and its entry keeps what is left: states -> states.
+   There is no item then, and no gradient: what acts may use states and constants. */
 #include <string.h>
 #include "elab_int.h"
 
@@ -14,7 +15,10 @@ void event_declare(Inst *i, Scope *s, Ast *st)
 {
     Model *m = i->em->m;
     for (int k = 0; k < m->event.n; k++)
-        if (m->event.at[k]->name == st->name) { error_at(st->loc, "the event '%s' is declared twice", st->name); return; }
+        if (m->event.at[k]->name == st->name) {
+            error_at(st->loc, "the event '%s' is declared twice", st->name);
+            return;
+        }
     Event *e = NEW(Event);
     *e = (Event){ .name = st->name, .loc = st->loc };
     PUSH(m->event, e);
@@ -30,7 +34,8 @@ Event *event_find(Elabmodel *em, const char *name, Loc at)
     }
     const char *near = nearest(name, all.at, all.n);
     if (!em->broken)
-        error_at(at, "the model '%s' has no event '%s'%s%s%s", em->m->name, name, near ? "; did you mean '" : all.n ? "" : ": event NAME declares one",
+        error_at(at, "the model '%s' has no event '%s'%s%s%s", em->m->name, name, near ? "; did you mean '" : all.n ?
+                 "" : ": event NAME declares one",
                  near ? near : "", near ? "'?" : "");
     return NULL;
 }
@@ -44,14 +49,17 @@ bool in_event(void) { return el.v && el.v->event; }
 bool event_fits(const Var *v, const Event *e, Loc at)
 {
     if (!v->inner) return true;
-    error_at(at, "the event '%s' ticks between the items of the model, and '%s' lives inside one", e->name, v->st->path);
+    error_at(at, "the event '%s' ticks between the items of the model, and '%s' lives inside one", e->name,
+             v->st->path);
     return false;
 }
 
-/* Whether `<-` acts on v here: at its event, if it has one; while an event ticks nothing else does, but rules that are not asleep. */
+/* Whether `<-` acts on v here: at its event, if it has one; while an event ticks nothing else does, but rules that are
+   not asleep. */
 bool event_lets(Var *v)
 {
-    bool yes = v->event ? event_ticks(v->event) : !in_event() || v->inner || (el.lvl->kind == L_RULE && !el.lvl->asleep);
+    bool yes = v->event ? event_ticks(v->event) : !in_event() || v->inner ||
+        (el.lvl->kind == L_RULE && !el.lvl->asleep);
     if (yes && in_event()) v->moves = true;
     return yes;
 }
@@ -93,9 +101,11 @@ bool event_value(Node *x, Loc at)
     if (error_count() > v->errors) return true;           /* once says it */
     for (int i = 0, n = graph_order(1, &x, &order); i < n; i++) {
         bool state = order[i]->op != OP_FORMAL;
-        for (int k = 0; k < v->in.n && !state; k++) state = v->in.at[k] == order[i] && (v->bind.at[k].kind == B_STATE || v->bind.at[k].kind == B_SEED);
+        for (int k = 0; k < v->in.n && !state; k++)
+            state = v->in.at[k] == order[i] && (v->bind.at[k].kind == B_STATE || v->bind.at[k].kind == B_SEED);
         if (state) continue;
-        error_at(at, "this happens when '%s' ticks, between two items of the model: it may use states and constants, not an item or a gradient", v->event->name);
+        error_at(at, "this happens when '%s' ticks, between two items of the model: it may use states and constants, "
+                     "not an item or a gradient", v->event->name);
         note_at(v->event->loc, "declared here");
         return false;
     }
@@ -130,12 +140,15 @@ static void event_entry(Elabmodel *em, Event *e)
     int entries = el.p->entry.n, errors = error_count();
     Version *as = like(em);
     if (!as) {
-        if (e->ticked) error_at(e->ticked_at, "'%s' is neither trained nor tested, so there is nothing that its events could act on", em->m->name);
+        if (e->ticked)
+            error_at(e->ticked_at, "'%s' is neither trained nor tested, so there is nothing that its events could act "
+                                   "on", em->m->name);
         return;
     }
     e->entry = version_event(as, e);
     if (!e->moved.n && e->ticked && error_count() == errors)
-        error_at(e->ticked_at, "nothing acts on the event '%s' of '%s': no state moves `every %s`, and no rule does", e->name, em->m->name, e->name);
+        error_at(e->ticked_at, "nothing acts on the event '%s' of '%s': no state moves `every %s`, and no rule does",
+                 e->name, em->m->name, e->name);
     if (!e->ticked) el.p->entry.n = entries;              /* it has been looked at */
 }
 

@@ -1,6 +1,7 @@
-/* elab_gen.c: models that can go on with a sequence of tokens. A model over one field of whole numbers, s : i32[N], that emits logits has two
-   more entries for `generate` and `stream`: one token at a time, with all inner state kept, if its only mixing over time is levels;
-   otherwise its whole window. Which of the two holds is tried, with the evaluator, on random states: two tokens one by one against both at once. */
+/* elab_gen.c: models that can go on with a sequence of tokens. A model over one field of whole numbers, s : i32[N],
+   that emits logits has two more entries for `generate` and `stream`: one token at a time, with all inner state kept,
+   if its only mixing over time is levels; otherwise its whole window. Which of the two holds is tried, with the
+   evaluator, on random states: two tokens one by one against both at once. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,8 @@ static int32_t used_length(Elabmodel *em)
 {
     for (int i = 0; i < el.p->todo.n; i++) {
         const Do *d = el.p->todo.at[i];
-        if (d->model == em->m && d->field.n == 1 && d->field.at[0].rank == 1 && !dt_float(d->field.at[0].dt)) return d->field.at[0].dim[0];
+        if (d->model == em->m && d->field.n == 1 && d->field.at[0].rank == 1 && !dt_float(d->field.at[0].dt))
+            return d->field.at[0].dim[0];
     }
     return 0;
 }
@@ -66,7 +68,8 @@ static Tensor *random_state(const State *s, uint64_t *seed)
 /* Runs an entry on the states; its results for states replace them. The logits (B_OUT 1) come back, or NULL. */
 static Tensor *run_entry(const Entry *e, Tensor **state, Tensor *tokens)
 {
-    Tensor **in = NEWN(Tensor *, e->r->np + 1), **out = NEWN(Tensor *, e->r->nr + 1), *logits = NULL, one = { .dt = I64 };
+    Tensor **in = NEWN(Tensor *, e->r->np + 1), **out = NEWN(Tensor *, e->r->nr + 1), *logits = NULL,
+        one = { .dt = I64 };
     int64_t value = 1;
     EvalStatus st = { 0 };
     one.i = &value;
@@ -105,12 +108,18 @@ static bool streams(Elabmodel *em, Version *one, Version *two, const Shape *t)
     Model *m = em->m;
     Tensor **a = NEWN(Tensor *, m->state.n), **b = NEWN(Tensor *, m->state.n);
     uint64_t seed = 4711;
-    for (int i = 0; i < m->state.n; i++) { uint64_t again = seed; a[i] = random_state(m->state.at[i], &seed); b[i] = random_state(m->state.at[i], &again); }
+    for (int i = 0; i < m->state.n; i++) {
+        uint64_t again = seed;
+        a[i] = random_state(m->state.at[i], &seed);
+        b[i] = random_state(m->state.at[i], &again);
+    }
     int64_t token[4] = { t->classes > 1, t->classes > 2 ? 2 : 0, 0, 0 };
-    Tensor *first = token_tensor(1 + t->lag, token), *second = token_tensor(1 + t->lag, token + 1), *both = token_tensor(2 + t->lag, token);
+    Tensor *first = token_tensor(1 + t->lag, token), *second = token_tensor(1 + t->lag, token + 1),
+        *both = token_tensor(2 + t->lag, token);
     if (one->fresh) run_entry(one->fresh, a, first);
     if (two->fresh) run_entry(two->fresh, b, both);
-    Tensor *x = run_entry(one->step, a, first), *y = run_entry(one->step, a, second), *z = run_entry(two->step, b, both);
+    Tensor *x = run_entry(one->step, a, first), *y = run_entry(one->step, a, second),
+        *z = run_entry(two->step, b, both);
     bool same = x && y && z && same_logits(y, z, t->classes);
     if (x) tensor_free(x);
     if (y) tensor_free(y);
@@ -120,15 +129,16 @@ static bool streams(Elabmodel *em, Version *one, Version *two, const Shape *t)
     return same;
 }
 
-/* ---- does what is kept (B_STATE), or what is emitted (B_OUT), depend on the token that the lag adds? Told from the tokens but the last,
-   and the last, put in place of all. */
+/* ---- does what is kept (B_STATE), or what is emitted (B_OUT), depend on the token that the lag adds? Told from the
+   tokens but the last, and the last, put in place of all. */
 
 static bool looks_ahead(const Entry *e, BindKind what)
 {
     Node *from = NULL, **out = NEWN(Node *, e->r->nr + 1), **order;
     int n = 0;
     for (int i = 0; i < e->r->np; i++) if (e->in[i].kind == B_FIELD) from = e->r->formal[i];
-    for (int i = 0; i < e->r->nr; i++) if (e->out[i].kind == what && (what == B_STATE || e->out[i].index == 1)) out[n++] = e->r->result[i];
+    for (int i = 0; i < e->r->nr; i++)
+        if (e->out[i].kind == what && (what == B_STATE || e->out[i].index == 1)) out[n++] = e->r->result[i];
     if (!from || !n) return false;
     int axis = from->rank - 1;
     int32_t dim[MAXDIM];
@@ -146,17 +156,20 @@ static bool looks_ahead(const Entry *e, BindKind what)
 static void add(Elabmodel *em, Version *v, const Shape *t, bool window, const char *learning)
 {
     Generate *g = NEW(Generate);
-    *g = (Generate){ em->m, v->step, v->fresh, t->n - t->lag, t->lag, t->classes, window, t->lag && !window && looks_ahead(v->step, B_STATE), learning };
+    *g = (Generate){ em->m, v->step, v->fresh, t->n - t->lag, t->lag, t->classes, window,
+                     t->lag && !window && looks_ahead(v->step, B_STATE), learning };
     PUSH(el.p->generate, g);
 }
 
 /* ---- `stream M learning ..`: the same for one token, and the states that are named move at each. */
 
-static const char no_lag[] = "it emits a row for its last token too, so one token alone leaves nothing to predict; emit rows for all but the last";
+static const char no_lag[] = "it emits a row for its last token too, so one token alone leaves nothing to predict; "
+                             "emit rows for all but the last";
 
 static void refuse_live(Elabmodel *em, const char *why)
 {
-    for (int i = 0; i < em->live.n; i++) error_at(em->live.at[i].at, "'%s' cannot learn from a stream: %s", em->m->name, why);
+    for (int i = 0; i < em->live.n; i++)
+        error_at(em->live.at[i].at, "'%s' cannot learn from a stream: %s", em->m->name, why);
 }
 
 static void live_versions(Elabmodel *em, const Shape *t)
@@ -164,10 +177,12 @@ static void live_versions(Elabmodel *em, const Shape *t)
     for (int i = 0; i < em->live.n; i++) {
         Live *l = &em->live.at[i];
         int from[16];
-        Version *v = version_make(em, token_stream(em->root->def, t->n), 1, false, false, TOKEN_BY_TOKEN, l->n, l->var, l->at, from);
+        Version *v = version_make(em, token_stream(em->root->def, t->n), 1, false, false, TOKEN_BY_TOKEN, l->n, l->var,
+                                  l->at, from);
         if (!v || !v->step) continue;
         if (looks_ahead(v->step, B_OUT))
-            error_at(l->at, "'%s' would see the token that it is to predict: `emit` reads states that `minimize` has moved; write `emit` above `minimize`", em->m->name);
+            error_at(l->at, "'%s' would see the token that it is to predict: `emit` reads states that `minimize` has "
+                            "moved; write `emit` above `minimize`", em->m->name);
         add(em, v, t, false, l->names);
     }
 }
@@ -178,10 +193,17 @@ static void generate_model(Elabmodel *em)
     int32_t n = used_length(em);
     Shape t, small;
     if (em->broken) return;
-    if (!n || def->ninputs != 1) { refuse_live(em, "it would be a model over one field of whole numbers, [N], that the schedule uses"); return; }
+    if (!n || def->ninputs != 1) {
+        refuse_live(em, "it would be a model over one field of whole numbers, [N], that the schedule uses");
+        return;
+    }
     int entries = el.p->entry.n, states = em->var.n;
     Version *wide = token_version(em, n, WINDOW, def->loc);
-    if (!emitted_shape(wide, n, &t)) { el.p->entry.n = entries; refuse_live(em, "it does not emit logits for the next token"); return; }
+    if (!emitted_shape(wide, n, &t)) {
+        el.p->entry.n = entries;
+        refuse_live(em, "it does not emit logits for the next token");
+        return;
+    }
     int before = el.p->entry.n;
     Version *one = token_version(em, 1 + t.lag, TOKEN_BY_TOKEN, def->loc);
     int after = el.p->entry.n;

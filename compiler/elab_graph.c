@@ -1,8 +1,9 @@
-/* elab_graph.c: what elaboration tells the level graph (levels.c) about levels inside models: contexts, objectives, clocks, rules, lifetimes,
-   and how levels exchange knowledge, in the five ways of Nested Learning: a level reads a state of an outer one (direct, parametric); its
-   output, or what its state ends as, is used outside (direct, non-parametric); an outer objective is differentiated through it
-   (backpropagation); a state starts as an outer state (initialization), or as a value that is computed (generation).
-   A level is one record, whatever versions of the model it occurs in. Nothing is recorded unless graphing is set before elaboration. */
+/* elab_graph.c: what elaboration tells the level graph (levels.c) about levels inside models: contexts, objectives,
+   clocks, rules, lifetimes, and how levels exchange knowledge, in the five ways of Nested Learning: a level reads a
+   state of an outer one (direct, parametric); its output, or what its state ends as, is used outside (direct,
+   non-parametric); an outer objective is differentiated through it (backpropagation); a state starts as an outer state
+   (initialization), or as a value that is computed (generation). A level is one record, whatever versions of the model
+   it occurs in. Nothing is recorded unless graphing is set before elaboration. */
 #include <string.h>
 #include "explain.h"
 
@@ -70,7 +71,9 @@ void graph_states(Lvl *l, int items)
     for (int i = 0; l->frame && i < l->frame->carry.n; i++) {
         Var *v = l->frame->carry.at[i];
         StateKind k = v->st->kind;
-        if (v->hidden || (v->lvl != l && k != ST_RULE) || (k != ST_LEARN && k != ST_STATE && k != ST_RULE) || state_of(r, v->st->path)) continue;
+        if (v->hidden || (v->lvl != l && k != ST_RULE) || (k != ST_LEARN && k != ST_STATE && k != ST_RULE) ||
+            state_of(r, v->st->path))
+            continue;
         InnerState s = { v->st, state_clock(v), NULL, v->keep && !l->keep };
         PUSH(r->inner, s);
     }
@@ -145,7 +148,8 @@ void graph_result(Lvl *l, Value result)
     for (int i = 0; i < l->frame->carry.n; i++)
         if (l->frame->carry.at[i]->st->kind == ST_LEARN) add_result(r, l->frame->carry.at[i]->cur.node);
     if (result.kind == V_TENSOR) add_result(r, result.node);
-    for (int i = 0; result.kind == V_LIST && i < result.n; i++) if (result.elem[i].kind == V_TENSOR) add_result(r, result.elem[i].node);
+    for (int i = 0; result.kind == V_LIST && i < result.n; i++)
+        if (result.elem[i].kind == V_TENSOR) add_result(r, result.elem[i].node);
 }
 
 void graph_ended(Lvl *l, const Var *v)
@@ -172,7 +176,8 @@ static bool flows_through(Node *e, Node *result)
 static void goes_through(const Model *m, Level *r, const char *name, const char *of)
 {
     transfer(r, TR_BACKPROP, name, of);
-    for (int i = 0; i < m->inside.n; i++) if (m->inside.at[i]->parent == r && m->inside.at[i]->emitted) goes_through(m, m->inside.at[i], name, of);
+    for (int i = 0; i < m->inside.n; i++)
+        if (m->inside.at[i]->parent == r && m->inside.at[i]->emitted) goes_through(m, m->inside.at[i], name, of);
 }
 
 /* Through which levels inside is the objective differentiated? */

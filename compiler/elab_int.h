@@ -24,7 +24,8 @@ typedef struct Closure {
     Loc at;
 } Closure;
 
-/* A name in a scope. A declared state or a rule's W is a reference: reading the name gives the state's current value. */
+/* A name in a scope. A declared state or a rule's W is a reference: reading the name gives the state's current
+   value. */
 typedef struct Binding { const char *name; Value v; Var *var; bool fixed; Loc at; struct Binding *next; } Binding;
 typedef struct LevelRec { const char *name; struct Lvl *lvl; struct LevelRec *next; } LevelRec;
 struct Scope { Scope *parent; Binding *first; LevelRec *levels; int file; bool is_file, is_body; Loc at; };
@@ -36,7 +37,8 @@ typedef struct Seen { Node *node[3]; bool otherwise; Loc at; } Seen;
 struct Var {
     State *st;
     const char *name;            /* last part of the path */
-    Value cur;                   /* its value now, in the entry under construction (axes: a rule's map axes are lowered) */
+    Value cur;                   /* its value now, in the entry under construction (axes: a rule's map axes are
+                                    lowered) */
     Value born;                  /* its value at birth, in the init graph */
     Var *count, *gsum;
     Inst *inst;                  /* where it was declared */
@@ -49,9 +51,11 @@ struct Var {
     bool learn;                  /* rule states: declared with `learn` */
     Node *counted; uint16_t counted_axes;      /* the count after this item, in this entry */
     Event *event; Var *since;    /* every NAME; items since its last tick, for `mean` */
-    Loc clock_at; Ast *when; bool when_sum; Value due;       /* every when c [sum]: whether this item ticks, once that is known */
+    Loc clock_at; Ast *when; bool when_sum; Value due;       /* every when c [sum]: whether this item ticks, once that
+                                                                is known */
     bool ever_moved, ever_read, fixed;
-    int lead, lead_at;           /* while a rule is mapped over leading axes: how many, and which map axis is the first */
+    int lead, lead_at;           /* while a rule is mapped over leading axes: how many, and which map axis is the
+                                    first */
     char wants;                  /* does its rule see the uses: 'y', 'n', 0: not yet known */
     int64_t use_tag;             /* of the stop through which it goes into products */
     Seen *seen; Var *rows[3];    /* in this entry; under `every n` the rows since the last update */
@@ -92,7 +96,8 @@ typedef struct Frame {
     uint32_t bit, mask;          /* its bit in node_frames(); with those of the frames around */
     uint16_t state_axes;         /* map axes of its states: a state for each lane */
     int64_t truncate, total;     /* total: items of the whole context */
-    Node *index, *index64;       /* i32[] formal; i64[], counted over all parts, and over all contexts if the level is kept */
+    Node *index, *index64;       /* i32[] formal; i64[], counted over all parts, and over all contexts if the level is
+                                    kept */
     Node *item64;                /* i64[], counted over the parts of this context */
     VEC(FrameItem) item; VEC(Var *) carry;
 } Frame;
@@ -109,9 +114,11 @@ struct Lvl {
     struct Moved *set;           /* what the minimize at work moves (total) */
     bool asleep;                 /* an event ticks, and the rule waits for what acts on it */
     /* inner levels */
-    Frame *frame; int axis; int64_t offset; Ast *ast; Inst *inst; Scope *outer, *decl, *body; Clauses *dflt;      /* inst: in whose body */
+    /* inst: in whose body */
+    Frame *frame; int axis; int64_t offset; Ast *ast; Inst *inst; Scope *outer, *decl, *body; Clauses *dflt;
     Binding *names; int nemit; Value emit[16]; int npieces; Value *pieces;
-    bool keep; Lvl *home; Var *seen; Node *before;   /* kept: in which level, its items so far and their number before this context */
+    bool keep; Lvl *home; Var *seen; Node *before;   /* kept: in which level, its items so far and their number before
+                                                        this context */
     int64_t turn, parent_turn;   /* which run of its body, and in which run of its parent's */
     VEC(struct Flush *) flush;   /* what the last, shorter chunks of this part move */
     bool preview;                /* only the states as the level will start are asked for */
@@ -119,7 +126,8 @@ struct Lvl {
 };
 
 /* The tensors that one minimize moves, for total(). */
-typedef struct Moved { int n; Var **var; Value *w, *g, *due; } Moved;      /* due: V_NONE where the state moves at every item */
+typedef struct Moved { int n; Var **var; Value *w, *g, *due; } Moved;      /* due: V_NONE where the state moves at every
+                                                                              item */
 
 typedef enum { M_SCHED, M_INIT, M_STEP, M_STREAM, M_FINISH } Mode;
 
@@ -138,11 +146,14 @@ struct Elabmodel {
     bool trained, broken;
 };
 
-typedef struct { Ast *ast; int acc; int wacc; } Avg;        /* an avg(..) in a report: numerator and denominator among the accumulators */
-typedef struct { const char *name; Loc at; Ast *ast; Scope *scope; int acc, nacc; int rank; int32_t dim[MAXDIM]; int first, navg; } Report;
+typedef struct { Ast *ast; int acc; int wacc; } Avg;        /* an avg(..) in a report: numerator and denominator among
+                                                               the accumulators */
+typedef struct { const char *name; Loc at; Ast *ast; Scope *scope; int acc, nacc; int rank; int32_t dim[MAXDIM];
+                 int first, navg; } Report;
 
 /* One entry of a model under construction, or done. */
-typedef enum { NO_TOKENS, WINDOW, TOKEN_BY_TOKEN } Tokens;    /* a version for generate: all at once, or one after the other */
+typedef enum { NO_TOKENS, WINDOW, TOKEN_BY_TOKEN } Tokens;    /* a version for generate: all at once, or one after the
+                                                                 other */
 
 typedef struct Version {
     const char *key; Elabmodel *em;
@@ -196,8 +207,10 @@ bool  eval_flag(Scope *s, Ast *e, bool *known);         /* a condition known whe
 
 /* elab_call.c: functions, blocks, mapped calls */
 Dt    elem_type(Ast *type, bool *ok);
-bool  meet_type(Scope *s, Ast *p, const int32_t *dim, const char *what, Loc at);   /* binds dimension names or compares; what: "this argument is" */
-Value call_mapped(Ast *def, Scope *s, int n, Value *arg, Loc *argloc, Loc at, Value (*run)(Scope *, void *), void *data);
+bool  meet_type(Scope *s, Ast *p, const int32_t *dim, const char *what, Loc at);   /* binds dimension names or compares;
+                                                                                      what: "this argument is" */
+Value call_mapped(Ast *def, Scope *s, int n, Value *arg, Loc *argloc, Loc at, Value (*run)(Scope *, void *),
+                  void *data);
 Value call_fn(Closure *f, Loc at);
 Value call_inst(Inst *i, int n, Value *arg, const char **name, Loc *argloc, Loc at);
 
@@ -208,7 +221,8 @@ void  declare(Inst *i, Scope *s, Ast *stmt);
 Value inst_member(Inst *i, const char *name, Loc at);
 Value inst_tuple(Inst *i, Loc at);
 void  inst_vars(Inst *i, Var ***vars, int *n);
-Var  *var_new(Elabmodel *em, const char *path, const char *name, StateKind kind, Dt dt, int rank, const int32_t *dim, Node *born, Loc at);
+Var  *var_new(Elabmodel *em, const char *path, const char *name, StateKind kind, Dt dt, int rank, const int32_t *dim,
+              Node *born, Loc at);
 Value var_value(Var *v);                                /* current, or born in the init graph */
 void  var_set(Var *v, Value x, Loc at);
 Var  *var_of(State *st);
@@ -221,6 +235,10 @@ Var  *var_count(Var *v);
 Scope *level_scope(Var *v, Scope *s);
 Scope *call_scope(Inst *i, Scope *s);
 
+/* elab_context.c: what a level runs over */
+typedef struct { int n; Value v[16]; int32_t trip; int64_t offset; } Context;    /* each v: logical [trip, ...] */
+bool  context_part(Scope *s, Ast *st, int part, Context *c);
+
 /* elab_level.c: levels inside models, blocks, rules and streams */
 uint32_t node_frames(Node *x);
 void  warn_of_periods(void);                            /* every n and frozen n beyond the context */
@@ -228,13 +246,15 @@ bool  nodeset_add(NodeSet *s, const Node *x);           /* false: it was there *
 void  frames_meet(int n, Value *v);                     /* before every operation of several operands */
 Value frames_enter(Value v);                            /* inside the innermost loop: no item axes */
 void  stmt_level(Scope *s, Ast *st);
-Var  *inner_new(Lvl *l, const char *path, const char *name, StateKind kind, Value start, Dt dt, int rank, const int32_t *dim, Loc at);
+Var  *inner_new(Lvl *l, const char *path, const char *name, StateKind kind, Value start, Dt dt, int rank,
+                const int32_t *dim, Loc at);
 void  carry_open(Frame *f, Var *v);
 Node *state_count(Var *v);                              /* i64[]: the item's number since the state was born, from 1 */
 Value level_step(Lvl *l);                               /* the same with the item's axis */
 Lvl  *level_find(Scope *s, const char *name);
 Value level_state(Lvl *l, const char *name, Loc at);
-bool  level_before(Scope *s, Inst *i, const char *level, const char *name, Loc at, Value *v);    /* of a level that has not run in this item */
+/* of a level that has not run in this item */
+bool  level_before(Scope *s, Inst *i, const char *level, const char *name, Loc at, Value *v);
 Value call_join(Scope *s, Ast *e);
 Value call_past(Scope *s, Ast *e);
 
@@ -253,7 +273,8 @@ Clauses *clock_clauses(Var *v, Scope **s);
 void  var_clock(Var *v);                                /* reads its clauses */
 Value clock_due(Var *v);                                /* every when c: c at this item */
 Value condition(Scope *s, Ast *e);                      /* one truth value; V_ERR after a message */
-Node *tick_count(Var *v);                               /* i64: the updates of a state under `every when`, with the next one */
+Node *tick_count(Var *v);                               /* i64: the updates of a state under `every when`, with the next
+                                                           one */
 void  tick_counted(Var *v, Node *count, Loc at);
 void  tick_assigned(Var *v, Value due, Loc at);         /* the same for `<-` */
 Var  *gradient_sum(Var *v, Node *g, Loc at);
@@ -297,22 +318,26 @@ void  uses_left(Var *v, int64_t count);
 
 /* elab_model.c: versions */
 Elabmodel *model_get(Closure *c, Loc at);
-Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, bool lanes, int nlearn, Var **learn, Loc at, int *from);
+Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, bool lanes, int nlearn, Var **learn, Loc at,
+                     int *from);
 void  stmt_report(Scope *s, Ast *st);
 Value batch_mean(Value v, Loc at);
 Value eval_avg(Scope *s, Ast *call);
 Node *formal_new(Dt dt, int rank, const int32_t *dim);   /* a fresh formal */
 Node *entry_in(Version *v, BindKind kind, int index, Dt dt, int rank, const int32_t *dim);
-Entry *entry_close(const char *name, Model *m, int nin, Node **in, const Bind *bind, int nout, Node **out, const Bind *obind, Loc at);
+Entry *entry_close(const char *name, Model *m, int nin, Node **in, const Bind *bind, int nout, Node **out,
+                   const Bind *obind, Loc at);
 void  models_finish(void);
 Entry *version_event(const Version *as, Event *e);
-Version *version_make(Elabmodel *em, Stream *s, int64_t batch, bool train, bool lanes, Tokens tokens, int nlearn, Var **learn, Loc at, int *from);
+Version *version_make(Elabmodel *em, Stream *s, int64_t batch, bool train, bool lanes, Tokens tokens, int nlearn,
+                      Var **learn, Loc at, int *from);
 
 /* elab_gen.c */
 void  generate_entries(void);                           /* for models that emit the next token */
 
 /* elab_stream.c */
-Value stream_value(Scope *s, Ast *e);                   /* `window`, `when`, mix, readers; V_ERR if e is none of these */
+Value stream_value(Scope *s, Ast *e);                   /* `window`, `when`, mix, readers; V_ERR if e is none of
+                                                           these */
 Value stream_call(Closure *c, Loc at);
 Value stream_slice(Value s, Ast *ix, Scope *sc);
 bool  is_reader(const char *name);

@@ -1,6 +1,7 @@
-/* elab_learn.c: how states move. `minimize` takes the gradient at once (vjp) and hands it to each state's rule; a rule is a level body with
-   one item, inlined for each tensor, and moves under its state's clock (elab_clock.c); `<-` moves a `state`.
-   All states that one minimize moves change at once: gradients and rule arguments are taken before any of them moves. */
+/* elab_learn.c: how states move. `minimize` takes the gradient at once (vjp) and hands it to each state's rule; a rule
+   is a level body with one item, inlined for each tensor, and moves under its state's clock (elab_clock.c); `<-` moves
+   a `state`. All states that one minimize moves change at once: gradients and rule arguments are taken before any of
+   them moves. */
 #include <string.h>
 #include "elab_int.h"
 #include "explain.h"
@@ -18,7 +19,8 @@ static bool rule_inputs_supported(Ast *def)
 {
     for (int i = 2; i < def->ninputs; i++)
         if (use_index(def->inputs[i]) < 0) {
-            error_at(def->inputs[i]->loc, "a rule takes the tensor that it moves, its gradient, and of the tensor's uses x, u and w, under these names");
+            error_at(def->inputs[i]->loc, "a rule takes the tensor that it moves, its gradient, and of the tensor's "
+                                          "uses x, u and w, under these names");
             return false;
         }
     if (def->ninputs >= 2) return true;
@@ -26,7 +28,8 @@ static bool rule_inputs_supported(Ast *def)
     return false;
 }
 
-/* Opens the rule's scopes: parameters, dimension names, W and g; pushes map axes for leading axes beyond the declared shape. */
+/* Opens the rule's scopes: parameters, dimension names, W and g; pushes map axes for leading axes beyond the declared
+   shape. */
 static bool rule_enter(Lvl *l, Closure *c, Var *w, int *extra, int *lead_before)
 {
     Ast *def = c->def;
@@ -41,13 +44,17 @@ static bool rule_enter(Lvl *l, Closure *c, Var *w, int *extra, int *lead_before)
     if (type) {
         *extra = rank - type->n;
         if (*extra < 0) {
-            error_at(c->at, "the rule '%s' moves tensors of rank %d, and '%s' has rank %d; by_rank(matrix, other) gives each its own rule", def->name,
+            error_at(c->at, "the rule '%s' moves tensors of rank %d, and '%s' has rank %d; by_rank(matrix, other) "
+                            "gives each its own rule", def->name,
                      type->n, w->st->path, rank);
             note_at(def->inputs[0]->loc, "declared here");
             *extra = 0;
             return false;
         }
-        if (!meet_type(dims, def->inputs[0], dim + *extra, arena_printf("'%s' is", w->st->path), c->at)) { *extra = 0; return false; }
+        if (!meet_type(dims, def->inputs[0], dim + *extra, arena_printf("'%s' is", w->st->path), c->at)) {
+            *extra = 0;
+            return false;
+        }
         for (int k = 0; k < *extra; k++) axis_push(dim[k]);
         w->lead += *extra;
         w->lead_at = axes.n - w->lead;
@@ -70,20 +77,27 @@ static bool bind_uses(Lvl *l, Closure *c, Var *w)
         if (v.kind != V_TENSOR) {
             const Seen *s = l->looked;
             const char *rule = c->def->name;
-            if (w->st->rank < 2) error_at(c->at, "the rule '%s' sees how a matrix is used, and '%s' is none; by_rank(matrix, other) gives each its own rule", rule, w->st->path);
-            else if (!s) error_at(c->at, "the rule '%s' sees how '%s' is used; here it is given a gradient alone: write %s(..)(W, g, x, u, w)", rule, w->st->path, rule);
+            if (w->st->rank < 2)
+                error_at(c->at, "the rule '%s' sees how a matrix is used, and '%s' is none; by_rank(matrix, other) "
+                                "gives each its own rule", rule, w->st->path);
+            else if (!s)
+                error_at(c->at, "the rule '%s' sees how '%s' is used; here it is given a gradient alone: write "
+                                "%s(..)(W, g, x, u, w)", rule, w->st->path, rule);
             else if (s->otherwise) {
-                error_at(s->at, "'%s' is used here otherwise than as W @ x, W(x) or x @ W', so the rule '%s' does not see how", w->st->path, rule);
+                error_at(s->at, "'%s' is used here otherwise than as W @ x, W(x) or x @ W', so the rule '%s' does not "
+                                "see how", w->st->path, rule);
                 note_at(c->at, "the rule is given here");
             }
             return false;
         }
         v_shape(v, &rank, dim);
         if (in->type && rank != in->type->n) {
-            error_at(in->loc, "'%s' is declared %s, and of '%s' it is %s", in->name, ast_text(in->type), w->st->path, v_dims(v));
+            error_at(in->loc, "'%s' is declared %s, and of '%s' it is %s", in->name, ast_text(in->type), w->st->path,
+                     v_dims(v));
             return false;
         }
-        if (in->type && !meet_type(l->run->parent, in, dim, arena_printf("for '%s' it is", w->st->path), c->at)) return false;
+        if (in->type && !meet_type(l->run->parent, in, dim, arena_printf("for '%s' it is", w->st->path), c->at))
+            return false;
         scope_bind(l->run, in->name, v, c->at);
     }
     return true;
@@ -108,20 +122,26 @@ static bool arguments_alike(const Closure *c, const Var *w)
         Value v = c->arg[i];
         if (v.kind == V_DEF && !arguments_alike(v.clo, w)) return false;
         if (v.kind != V_TENSOR || !v.axes) continue;
-        error_at(c->argloc[i], "'%s' moves once a step, and this argument of its rule is each item's own; pool() makes one value of a batch", w->st->path);
+        error_at(c->argloc[i], "'%s' moves once a step, and this argument of its rule is each item's own; pool() makes "
+                               "one value of a batch", w->st->path);
         return false;
     }
     return true;
 }
 
-/* Moves w by the rule c with gradient g; t counts its updates; use: x, u, w. seen says why there are none; NULL: nobody looked. */
-static void apply_rule(Closure *c, Var *w, Value g, const Value *use, const Seen *seen, Value t, const char *path, Moved *set, bool g_given, bool asleep)
+/* Moves w by the rule c with gradient g; t counts its updates; use: x, u, w. seen says why there are none; NULL: nobody
+   looked. */
+static void apply_rule(Closure *c, Var *w, Value g, const Value *use, const Seen *seen, Value t, const char *path,
+                       Moved *set, bool g_given, bool asleep)
 {
     static int depth;
     Lvl *l = NEW(Lvl);
-    *l = (Lvl){ .kind = L_RULE, .frame = w->frame, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .rule = c, .w = w, .g = g, .t = t, .path = path, .set = set, .looked = seen, .g_given = g_given, .asleep = asleep };
+    *l = (Lvl){ .kind = L_RULE, .frame = w->frame, .parent = el.lvl, .tag = graph_uid(), .em = el.em,
+                .rule = c, .w = w, .g = g, .t = t, .path = path, .set = set, .looked = seen, .g_given = g_given,
+                .asleep = asleep };
     memcpy(l->use, use, sizeof l->use);
-    if (c->def->ninputs >= 2 && c->def->inputs[1]->b) {   /* taken at a place of the rule's own states, and a constant to its objectives */
+    /* taken at a place of the rule's own states, and a constant to its objectives */
+    if (c->def->ninputs >= 2 && c->def->inputs[1]->b) {
         l->g.node = n_stop(l->g.node, l->tag);
         for (int k = 0; k < 3; k++) if (l->use[k].kind == V_TENSOR) l->use[k].node = n_stop(l->use[k].node, l->tag);
     }
@@ -159,13 +179,20 @@ bool apply_rule_call(Scope *s, Value f, int n, Value *arg, Loc at)
     Lvl *l = el.lvl;
     Ast *def = f.clo->def;
     if (!l || l->kind != L_RULE || n < 2 || arg[0].kind != V_TENSOR || arg[0].state != l->w->st) return false;
-    if (n > 2 && n != def->ninputs) { error_at(at, "a rule is applied to the tensor and a gradient: %s(W, g)", def->name); return true; }
-    if (!rule_inputs_supported(def)) return true;
-    if (def->inputs[1]->b) {
-        error_at(at, "the rule '%s' asks for the gradient elsewhere (g at E); it moves a state itself and is not applied inside another rule", f.clo->def->name);
+    if (n > 2 && n != def->ninputs) {
+        error_at(at, "a rule is applied to the tensor and a gradient: %s(W, g)", def->name);
         return true;
     }
-    if (arg[0].node != var_value(l->w).node) { error_at(at, "a rule moves W as it is now; this is an older value of it"); return true; }
+    if (!rule_inputs_supported(def)) return true;
+    if (def->inputs[1]->b) {
+        error_at(at, "the rule '%s' asks for the gradient elsewhere (g at E); it moves a state itself and is not "
+                     "applied inside another rule", f.clo->def->name);
+        return true;
+    }
+    if (arg[0].node != var_value(l->w).node) {
+        error_at(at, "a rule moves W as it is now; this is an older value of it");
+        return true;
+    }
     Value g = v_as_float(arg[1], at);
     if (g.kind != V_TENSOR) return true;
     int rank; int32_t dim[MAXDIM];
@@ -180,7 +207,8 @@ bool apply_rule_call(Scope *s, Value f, int n, Value *arg, Loc at)
     const char *name = def->name;
     for (int i = 0; i < l->ncalls; i++) if (l->calls[i] == name) name = arena_printf("%s%d", name, l->ncalls);
     if (l->ncalls < 16) l->calls[l->ncalls++] = def->name;
-    apply_rule(f.clo, l->w, g, use, same ? l->looked : NULL, l->t, arena_printf("%s.%s", l->path, name), l->set, same, l->asleep);
+    apply_rule(f.clo, l->w, g, use, same ? l->looked : NULL, l->t, arena_printf("%s.%s", l->path, name), l->set, same,
+               l->asleep);
     return true;
 }
 
@@ -192,7 +220,8 @@ static Var *inner_rule_state(Lvl *l, const char *path, Ast *name, Value x, Dt dt
     uint16_t may = l->w->frame->state_axes;
     for (int k = 0; k < l->lead; k++) may |= (uint16_t)(1u << (axes.n - l->lead + k));
     if (x.kind == V_TENSOR && ((node_frames(x.node) & l->w->frame->bit) || (x.axes & ~may))) {
-        error_at(name->loc, "the initial value of '%s' may use %s and constant arguments only", name->name, l->rule->def->inputs[0]->name);
+        error_at(name->loc, "the initial value of '%s' may use %s and constant arguments only", name->name,
+                 l->rule->def->inputs[0]->name);
         return NULL;
     }
     for (int k = 0; k < l->lead; k++) full[k] = axes.size[axes.n - l->lead + k];
@@ -207,7 +236,8 @@ static Var *inner_rule_state(Lvl *l, const char *path, Ast *name, Value x, Dt dt
     return v;
 }
 
-/* A rule's own `state` or `learn`, or one of an instance in a rule: found by its path, or born now, in the init graph, of values of scope s. */
+/* A rule's own `state` or `learn`, or one of an instance in a rule: found by its path, or born now, in the init graph,
+   of values of scope s. */
 static Var *rule_state(Scope *s, Ast *st, Ast *name, Lvl *l, Inst *in)
 {
     const char *path = arena_printf("%s.%s", in ? in->path : l->path, name->name);
@@ -219,10 +249,14 @@ static Var *rule_state(Scope *s, Ast *st, Ast *name, Lvl *l, Inst *in)
     Mode mode = el.mode;
     DrawContext draw = draws;
     if (!inner) el.mode = M_INIT;
-    if (!inner) draws = (DrawContext){ .seed = el.em->init_seed, .step = n_iconst(I64, 0), .item = n_iconst(I64, 0), .path = path };
+    if (!inner)
+        draws = (DrawContext){ .seed = el.em->init_seed, .step = n_iconst(I64, 0), .item = n_iconst(I64, 0),
+                               .path = path };
     Value x = init_value(el.em, path, s, st, name->loc, &rank, dim, &dt);
     for (int k = 0; in && k < in->init.n && x.kind != V_ERR; k++)
-        if (in->init.at[k].name == name->name) x = v_stretch(v_convert(in->init.at[k].v, dt, in->init.at[k].at), rank, dim, in->init.at[k].at, arena_printf("'%s'", path));
+        if (in->init.at[k].name == name->name)
+            x = v_stretch(v_convert(in->init.at[k].v, dt, in->init.at[k].at), rank, dim, in->init.at[k].at,
+                          arena_printf("'%s'", path));
     el.mode = mode;
     draws = draw;
     if (x.kind == V_ERR) return NULL;
@@ -238,7 +272,8 @@ static Var *rule_state(Scope *s, Ast *st, Ast *name, Lvl *l, Inst *in)
     Node **order;
     for (int i = 0, n = graph_order(1, &born, &order); i < n; i++)
         if (order[i]->op == OP_FORMAL && order[i] != el.em->init_seed) {
-            error_at(st->a->loc, "the initial value of '%s' may use %s and constant arguments only", name->name, l->rule->def->inputs[0]->name);
+            error_at(st->a->loc, "the initial value of '%s' may use %s and constant arguments only", name->name,
+                     l->rule->def->inputs[0]->name);
             return NULL;
         }
     v = var_new(el.em, path, name->name, ST_RULE, dt, rank + l->lead, full, born, name->loc);
@@ -305,7 +340,10 @@ void stmt_every(Scope *s, Ast *st)
     if (v.kind == V_ERR) return;
     if (v.kind == V_EVENT) { event_block(s, st, v.event); return; }
     if (l->asleep) return;
-    if (st->op != 'w' && (!v_integer(v, &n) || n < 1)) { error_at(st->a->loc, "a period is a whole number of at least 1, known when compiling, not %s", v_show(v)); return; }
+    if (st->op != 'w' && (!v_integer(v, &n) || n < 1)) {
+        error_at(st->a->loc, "a period is a whole number of at least 1, known when compiling, not %s", v_show(v));
+        return;
+    }
     Scope *in = scope_new(s, st->loc);
     if (n == 1) { exec(in, st->body, st->nbody, &done); return; }
     explain_clock(n ? arena_printf("every %lld", (long long)n) : arena_printf("every when %s", ast_text(st->a)));
@@ -323,8 +361,15 @@ Value eval_total(Scope *s, Ast *call)
 {
     (void)s;
     Lvl *l = el.lvl;
-    if (!l || l->kind != L_RULE || call->n != 1) { error_at(call->loc, "total(e) stands in a rule: the sum of e over all tensors that one `minimize` moves"); return v_err(); }
-    if (!l->g_given) { error_at(call->loc, "total() in a rule that another rule applies to a changed gradient has no meaning: the others' changed gradients are not known here"); return v_err(); }
+    if (!l || l->kind != L_RULE || call->n != 1) {
+        error_at(call->loc, "total(e) stands in a rule: the sum of e over all tensors that one `minimize` moves");
+        return v_err();
+    }
+    if (!l->g_given) {
+        error_at(call->loc, "total() in a rule that another rule applies to a changed gradient has no meaning: the "
+                            "others' changed gradients are not known here");
+        return v_err();
+    }
     Value sum = v_int(0);
     for (int j = 0; j < l->set->n; j++) {
         Scope *sj = scope_new(l->params, call->loc);
@@ -334,7 +379,10 @@ Value eval_total(Scope *s, Ast *call)
         int rank; int32_t dim[MAXDIM];
         if (e.kind != V_TENSOR) return v_err();
         v_shape(e, &rank, dim);
-        if (rank || e.axes) { error_at(call->list[0]->loc, "total() adds up scalars, and this is %s; sum() makes one of it", v_show(e)); return v_err(); }
+        if (rank || e.axes) {
+            error_at(call->list[0]->loc, "total() adds up scalars, and this is %s; sum() makes one of it", v_show(e));
+            return v_err();
+        }
         if (l->set->due[j].kind == V_TENSOR) e = v_select(l->set->due[j], e, v_real(0), call->loc);
         sum = v_binary('+', sum, e, call->loc);
     }
@@ -370,7 +418,11 @@ static bool wrt_add(Value v, Loc at, Var ***vars, int *n, int *cap)
 
 typedef struct { int n, cap; Var **var; } Vars;
 
-static bool in_vars(const Vars *v, const Var *x) { for (int i = 0; i < v->n; i++) if (v->var[i] == x) return true; return false; }
+static bool in_vars(const Vars *v, const Var *x)
+{
+    for (int i = 0; i < v->n; i++) if (v->var[i] == x) return true;
+    return false;
+}
 
 /* What the `wrt` of the other minimizes in this body name: not for a minimize without `wrt`. */
 static Vars named_elsewhere(Scope *s, Ast *st, Ast **body, int n)
@@ -396,7 +448,8 @@ static bool candidates(Scope *s, Ast *st, Lvl *l, Vars *out)
     int n = l->kind == L_RULE ? l->own.n : l->kind == L_LEVEL ? el.inner.n : el.em->var.n;
     for (int i = 0; i < n; i++) {
         Var *v = l->kind == L_RULE ? l->own.at[i] : l->kind == L_LEVEL ? el.inner.at[i] : el.em->var.at[i];
-        bool mine = l->kind == L_RULE ? v->learn : l->kind == L_LEVEL ? v->learn && v->lvl == l && v->st->kind == ST_LEARN : v->st->kind == ST_LEARN;
+        bool mine = l->kind == L_RULE ? v->learn : l->kind == L_LEVEL ? v->learn && v->lvl == l &&
+            v->st->kind == ST_LEARN : v->st->kind == ST_LEARN;
         if (!mine || in_vars(&not, v)) continue;
         vec_grow((void **)&c.var, &c.cap, c.n, sizeof *c.var);
         c.var[c.n++] = v;
@@ -451,8 +504,8 @@ static void declare_states(Scope *s, Ast **body, int n)
     }
 }
 
-/* `g at E`: where the rule asks for the gradient, E of the state and of the rule's own, as they are now, and its arguments. NULL: at the
-   state itself. */
+/* `g at E`: where the rule asks for the gradient, E of the state and of the rule's own, as they are now, and its
+   arguments. NULL: at the state itself. */
 static Node *gradient_place(Var *v, Closure *c, Value t)
 {
     Ast *def = c->def, *at = def->ninputs >= 2 ? def->inputs[1]->b : NULL;
@@ -465,8 +518,8 @@ static Node *gradient_place(Var *v, Closure *c, Value t)
     bool outer = !v->inner && keep->kind != L_RULE;
     if (!at || (outer && !arguments_alike(c, v))) return NULL;
     if (outer) axes.n = 0;
-    *l = (Lvl){ .kind = L_RULE, .frame = v->frame, .parent = keep, .tag = graph_uid(), .em = el.em, .rule = c, .w = v, .g = v_err(), .t = t,
-                .path = v->st->path };
+    *l = (Lvl){ .kind = L_RULE, .frame = v->frame, .parent = keep, .tag = graph_uid(), .em = el.em,
+                .rule = c, .w = v, .g = v_err(), .t = t, .path = v->st->path };
     if (rule_enter(l, c, v, &extra, &lead)) {
         rule_scopes(l, c, v);
         el.lvl = l; el.inst = NULL;
@@ -481,7 +534,10 @@ static Node *gradient_place(Var *v, Closure *c, Value t)
     v->lead = lead;
     if (e.kind != V_TENSOR) return NULL;
     if (v->frame) e = frames_enter(e);
-    if (e.axes & ~lanes(v)) { error_at(at->loc, "the place of a gradient is one value a step, and this is each item's own"); return NULL; }
+    if (e.axes & ~lanes(v)) {
+        error_at(at->loc, "the place of a gradient is one value a step, and this is each item's own");
+        return NULL;
+    }
     return n_mark(v_full(e, lanes(v), v->st->rank, v->st->dim), graph_uid());
 }
 
@@ -503,8 +559,8 @@ static Value value_subst(Value v, Nodes *from, Nodes *to)
     return v;
 }
 
-/* Where the gradient is taken, and with it the rule's arguments. `anchor`: those of the body run with the state at the start of
-   the item's block. `g at E`: the gradient at E of the running state, all else as it is. */
+/* Where the gradient is taken, and with it the rule's arguments. `anchor`: those of the body run with the state at the
+   start of the item's block. `g at E`: the gradient at E of the running state, all else as it is. */
 static void anchored(Var *v, Node *w, Node **g, Value *rule, Value t)
 {
     Nodes from = { 0 }, to = { 0 };
@@ -527,14 +583,20 @@ static void anchored(Var *v, Node *w, Node **g, Value *rule, Value t)
 /* States whose clock does not divide their context: what is left over when it ends is one last, shorter chunk. */
 typedef struct Flush { int n; Var **var; Value *rule; Loc at; } Flush;
 
-static bool left_over(const Var *v) { return v->inner && v->st->kind == ST_LEARN && !v->keep && v->frame->total % v->st->every; }
+static bool left_over(const Var *v)
+{
+    return v->inner && v->st->kind == ST_LEARN && !v->keep && v->frame->total % v->st->every;
+}
 
 static void flush_later(Ast *st, Vars *moved, Value *rule)
 {
     Flush *f = NEW(Flush);
     *f = (Flush){ .var = NEWN(Var *, moved->n + 1), .rule = NEWN(Value, moved->n + 1), .at = st->loc };
     for (int i = 0; i < moved->n; i++)
-        if (moved->var[i]->st->every > 1 && left_over(moved->var[i])) { f->var[f->n] = moved->var[i]; f->rule[f->n++] = rule[i]; }
+        if (moved->var[i]->st->every > 1 && left_over(moved->var[i])) {
+            f->var[f->n] = moved->var[i];
+            f->rule[f->n++] = rule[i];
+        }
     if (f->n && el.lvl->kind == L_LEVEL) PUSH(el.lvl->flush, f);
 }
 
@@ -573,9 +635,14 @@ static void move_due(Moved *set, Value *rule, Value *t, Loc at, bool explain)
         add_value(&cut, set->g[i]);
         add_value(&cut, t[i]);
         for (int k = 0; k < 3; k++) add_value(&cut, use[k]);
-        for (int j = 0; j < set->n; j++) { add_value(&cut, set->g[j]); add_value(&cut, set->w[j]); add_value(&cut, set->due[j]); }
+        for (int j = 0; j < set->n; j++) {
+            add_value(&cut, set->g[j]);
+            add_value(&cut, set->w[j]);
+            add_value(&cut, set->due[j]);
+        }
         Snap snap = snap_begin();
-        if (explain && el.lvl->kind == L_RULE) explain_clock(v->when ? clock_text(v->st) : arena_printf("every %lld", (long long)v->st->every));
+        if (explain && el.lvl->kind == L_RULE)
+            explain_clock(v->when ? clock_text(v->st) : arena_printf("every %lld", (long long)v->st->every));
         apply_rule(rule[i].clo, v, set->g[i], use, v->seen, t[i], v->st->path, set, true, false);
         if (explain) explain_clock(NULL);
         if (v->gsum) var_set(v->gsum, v_real(0), at);
@@ -595,7 +662,8 @@ void flush_states(Lvl *l, Node *last)
             Var *v = f->var[i];
             int64_t total = v->frame->total, every = v->st->every;
             Node *sum = v->gsum->cur.node;
-            if (v->st->mean) sum = n_bin(OP_DIV, sum, n_expand(n_const((Dt)sum->dt, (double)(total % every)), sum->rank, sum->dim));
+            if (v->st->mean)
+                sum = n_bin(OP_DIV, sum, n_expand(n_const((Dt)sum->dt, (double)(total % every)), sum->rank, sum->dim));
             set.w[i] = var_value(v);
             set.g[i] = raised(v, sum);
             uses_left(v, total % every);
@@ -620,8 +688,10 @@ static bool differs_by_item(Lvl *l, Value v)
 static bool arguments_last(Var *v, Value rule)
 {
     if ((v->st->every < 2 && !v->when_sum) || el.lvl->kind != L_LEVEL || !differs_by_item(el.lvl, rule)) return true;
-    error_at(rule.loc, "an argument of this rule differs from item to item, and '%s' moves %s; put the weight into the objective: minimize c * E",
-             v->st->path, v->when_sum ? "by a sum over items" : arena_printf("every %lld items", (long long)v->st->every));
+    error_at(rule.loc, "an argument of this rule differs from item to item, and '%s' moves %s; put the weight into the "
+                       "objective: minimize c * E",
+             v->st->path, v->when_sum ? "by a sum over items"
+             : arena_printf("every %lld items", (long long)v->st->every));
     return false;
 }
 
@@ -662,7 +732,8 @@ static Value update_number(Var *v, Value *due)
     return t;
 }
 
-/* Events (elab_event.c). A state that waits for one only adds its gradient up; while one ticks, what does not wait for it sleeps. */
+/* Events (elab_event.c). A state that waits for one only adds its gradient up; while one ticks, what does not wait for
+   it sleeps. */
 typedef enum { MOVES, ADDS_UP, SLEEPS } Part;
 
 static Part part_of(Var *v, Node *g, Loc at)
@@ -687,7 +758,10 @@ static void sleepers(Moved *set, Value *rule)
     }
 }
 
-static Moved moved_new(int n) { return (Moved){ 0, NEWN(Var *, n + 1), NEWN(Value, n + 1), NEWN(Value, n + 1), NEWN(Value, n + 1) }; }
+static Moved moved_new(int n)
+{
+    return (Moved){ 0, NEWN(Var *, n + 1), NEWN(Value, n + 1), NEWN(Value, n + 1), NEWN(Value, n + 1) };
+}
 
 /* Hands its gradient to each state's rule, under its clock. */
 static void move_states(Ast *st, Vars *moved, Node **w, Node **g)
@@ -701,7 +775,8 @@ static void move_states(Ast *st, Vars *moved, Node **w, Node **g)
         Var *v = moved->var[i];
         Part part = part_of(v, g[i], st->loc);
         if (v->event && uses_wanted(v)) {
-            error_at(v->clock_at, "the rule of '%s' sees its uses, and how many there are between ticks is not known; write `every n`", v->st->path);
+            error_at(v->clock_at, "the rule of '%s' sees its uses, and how many there are between ticks is not known; "
+                                  "write `every n`", v->st->path);
             return;
         }
         if (part == SLEEPS) { sleeping[asleep.n] = rule[i]; asleep.var[asleep.n++] = v; }
@@ -771,7 +846,8 @@ static Node *as_f64(Node *n) { return n_cast(n, F64); }
 static void add_loss(Value e)
 {
     Version *v = el.v;
-    v->loss = v->nminimize++ && v->loss.kind != V_ERR ? v_binary('+', v->loss, e, e.loc) : v->nminimize > 1 ? v->loss : e;
+    v->loss = v->nminimize++ && v->loss.kind != V_ERR ? v_binary('+', v->loss, e, e.loc) : v->nminimize > 1 ? v->loss
+        : e;
     Node *sum;
     if (e.axes & 1) sum = n_sum(n_bin(OP_MUL, as_f64(e.node), as_f64(v->mask.node)), 1);
     else sum = v->batched ? n_bin(OP_MUL, as_f64(e.node), as_f64(v->count)) : as_f64(e.node);
@@ -790,12 +866,18 @@ static bool scalar_objective(Ast *st, Value e)
 static void minimize_model(Scope *s, Ast *st, Value e)
 {
     Version *v = el.v;
-    if (e.axes & ~(uint32_t)v->batched) { error_at(objective_place(st), "`minimize` stands in a block that is called once an item, not mapped over rows"); return; }
+    if (e.axes & ~(uint32_t)v->batched) {
+        error_at(objective_place(st), "`minimize` stands in a block that is called once an item, not mapped over rows");
+        return;
+    }
     add_loss(e);
     Vars c = { 0 }, moving = { 0 }, moved = { 0 };
     if (!candidates(s, st, el.lvl, &c)) return;
     for (int i = 0; i < c.n; i++)
-        if (c.var[i]->moves || v->event) { vec_grow((void **)&moving.var, &moving.cap, moving.n, sizeof *moving.var); moving.var[moving.n++] = c.var[i]; }
+        if (c.var[i]->moves || v->event) {
+            vec_grow((void **)&moving.var, &moving.cap, moving.n, sizeof *moving.var);
+            moving.var[moving.n++] = c.var[i];
+        }
     if (!v->train && !moving.n) return;
     Node *cot = e.axes & 1 ? n_cast(v->weight.node, (Dt)e.node->dt) : n_const((Dt)e.node->dt, 1);
     Node **w, **g;
@@ -818,7 +900,10 @@ static void minimize_inner(Scope *s, Ast *st, Value e)
     if (el.lvl->kind == L_LEVEL && !el.lvl->frame) { moves_nothing(st); return; }
     uint16_t own = el.lvl->kind == L_LEVEL ? el.lvl->frame ? el.lvl->frame->state_axes : 0 : (uint16_t)~0u;
     if (el.lvl->kind == L_LEVEL && el.lvl->frame) e = frames_enter(e);
-    if (e.axes & ~own) { error_at(objective_place(st), "this objective is mapped over rows; an item of the level has one objective"); return; }
+    if (e.axes & ~own) {
+        error_at(objective_place(st), "this objective is mapped over rows; an item of the level has one objective");
+        return;
+    }
     Vars c = { 0 }, moved = { 0 };
     if (!candidates(s, st, el.lvl, &c)) return;
     Node **w, **g, *cot = n_splat((Dt)e.node->dt, 1, e.node->rank, e.node->dim);
@@ -868,12 +953,14 @@ static bool may_move(Var *v, Ast *st)
     bool rule = l && l->kind == L_RULE;
     bool mine = rule ? v == l->w || v->lvl == l : v->inner ? v->lvl == l : l && l->kind == L_MODEL;
     if (!mine) {
-        error_at(st->b->loc, "'%s' belongs to %s level, which alone moves it", v->st->path, v->inner ? "another" : "an outer");
+        error_at(st->b->loc, "'%s' belongs to %s level, which alone moves it", v->st->path, v->inner ? "another" :
+                 "an outer");
         note_at(v->st->loc, "declared here");
         return false;
     }
     if (rule ? v == l->w || !v->learn : v->st->kind == ST_STATE) return true;
-    error_at(st->b->loc, "'%s' is learned: `minimize` moves it; `<-` moves what is declared with `state`", rule ? v->name : v->st->path);
+    error_at(st->b->loc, "'%s' is learned: `minimize` moves it; `<-` moves what is declared with `state`",
+             rule ? v->name : v->st->path);
     note_at(v->st->loc, "declared here");
     return false;
 }

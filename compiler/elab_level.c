@@ -1,13 +1,15 @@
 /* elab_level.c: levels inside models, blocks and rules. A level's body is elaborated once.
 
-   What does not depend on the level's states is computed for all items at once: the item is a map axis, as in a mapped function.
-   What does depend on them becomes the body of a LOOP, a frame: a value with the item's axis that meets a state becomes an ITEM of the
-   loop (frames_meet), a value from outside that does not depend on the frame is captured, states are CARRYs, what is emitted is stacked.
-   So a product per item becomes one product per sequence without a pass that looks for it.
+   What does not depend on the level's states is computed for all items at once: the item is a map axis, as in a mapped
+   function. What does depend on them becomes the body of a LOOP, a frame: a value with the item's axis that meets a
+   state becomes an ITEM of the loop (frames_meet), a value from outside that does not depend on the frame is captured,
+   states are CARRYs, what is emitted is stacked. So a product per item becomes one product per sequence without a pass
+   that looks for it.
 
-   Clocks, item by item: `every n` adds gradients up in a carry and moves under a condition at items n, 2n, .. and at the last;
-   `anchor C` takes the gradient and the rule's arguments at the block's start by substituting the state's value, `frozen C` lets every
-   read see it. The number of the item is the loop's index; a kept state counts in a carry of its own. */
+   Clocks, item by item: `every n` adds gradients up in a carry and moves under a condition at items n, 2n, .. and at
+   the last; `anchor C` takes the gradient and the rule's arguments at the block's start by substituting the state's
+   value, `frozen C` lets every read see it. The number of the item is the loop's index; a kept state counts in a carry
+   of its own. */
 #include <string.h>
 #include "elab_int.h"
 #include "explain.h"
@@ -142,14 +144,16 @@ Value frames_enter(Value v) { return el.frame ? import_frames(v, el.frame->mask)
 
 /* ---- states of levels */
 
-static Var *carry_new(Lvl *l, const char *path, const char *name, StateKind kind, Value start, uint16_t set, Dt dt, int rank, const int32_t *dim, Loc at)
+static Var *carry_new(Lvl *l, const char *path, const char *name, StateKind kind, Value start, uint16_t set, Dt dt,
+                      int rank, const int32_t *dim, Loc at)
 {
     Frame *f = l->frame;
     Var *v = NEW(Var);
     State *st = NEW(State);
     st->path = path; st->kind = kind; st->dt = dt; st->rank = rank; st->loc = at; st->every = 1; st->id = -1;
     for (int i = 0; i < rank; i++) st->dim[i] = dim[i];
-    v->st = st; v->name = name; v->inner = true; v->frame = f; v->moves = true; v->lvl = l; v->axes = set; v->keep = l->keep; v->until = l->home;
+    v->st = st; v->name = name; v->inner = true; v->frame = f; v->moves = true; v->lvl = l; v->axes = set;
+    v->keep = l->keep; v->until = l->home;
     v->born = v_tensor(v_full(start, set, rank, dim), set);
     v->start = v->born.node;
     PUSH(el.inner, v);
@@ -165,7 +169,8 @@ static uint16_t lane_axes(void)
     return set;
 }
 
-Var *inner_new(Lvl *l, const char *path, const char *name, StateKind kind, Value start, Dt dt, int rank, const int32_t *dim, Loc at)
+Var *inner_new(Lvl *l, const char *path, const char *name, StateKind kind, Value start, Dt dt, int rank,
+               const int32_t *dim, Loc at)
 {
     uint16_t set = l->frame ? l->frame->state_axes : l->preview ? lane_axes() | start.axes : start.axes;
     Var *v = carry_new(l, path, name, kind, start, set, dt, rank, dim, at);
@@ -193,14 +198,16 @@ void carry_open(Frame *f, Var *v)
 
 static Lvl *framed(Lvl *l) { while (l && (l->kind != L_LEVEL || !l->frame)) l = l->parent; return l; }
 
-/* Kept from item to item of the model: a state of the model, with its lanes; `fresh` writes the value that it is born with. */
+/* Kept from item to item of the model: a state of the model, with its lanes; `fresh` writes the value that it is born
+   with. */
 static Var *model_home(const char *path, const char *name, Value born, Dt dt, Loc at)
 {
     Version *v = el.v;
     const char *key = v->batched && v->batch > 1 ? arena_printf("%s@%lld", path, (long long)v->batch) : path;
     Node *x = born.node;
     Var *h = NULL;
-    for (int i = 0; i < el.em->var.n && !h; i++) if (el.em->var.at[i]->st->kept && !strcmp(el.em->var.at[i]->st->path, key)) h = el.em->var.at[i];
+    for (int i = 0; i < el.em->var.n && !h; i++)
+        if (el.em->var.at[i]->st->kept && !strcmp(el.em->var.at[i]->st->path, key)) h = el.em->var.at[i];
     if (h && (h->st->rank != x->rank || memcmp(h->st->dim, x->dim, (size_t)x->rank * sizeof *x->dim))) {
         error_at(at, "'%s' is kept, and its level runs once over one set of rows and once over another", path);
         return NULL;
@@ -215,15 +222,21 @@ static Var *model_home(const char *path, const char *name, Value born, Dt dt, Lo
     Node **order;
     bool late = false;                                    /* born of values of the first item */
     for (int i = 0, n = graph_order(1, &x, &order); i < n; i++)
-        for (int k = 0; k < v->in.n; k++) late |= order[i] == v->in.at[k] && (v->bind.at[k].kind == B_FIELD || v->bind.at[k].kind == B_COUNT);
-    if (late) { error_at(at, "'%s' is kept from item to item, so it cannot start from a value of one item", path); return h; }
+        for (int k = 0; k < v->in.n; k++)
+            late |= order[i] == v->in.at[k] && (v->bind.at[k].kind == B_FIELD || v->bind.at[k].kind == B_COUNT);
+    if (late) {
+        error_at(at, "'%s' is kept from item to item, so it cannot start from a value of one item", path);
+        return h;
+    }
     PUSH(v->kept, h);
     PUSH(v->kept_born, x);
     return h;
 }
 
-/* The home of a state of level l that goes on in the level `until`, made with the value that it is born with; NULL after a message. */
-static Var *home_find(Lvl *l, Lvl *until, const char *path, const char *name, StateKind kind, Value born, uint16_t set, Dt dt, int rank, const int32_t *dim, Loc at)
+/* The home of a state of level l that goes on in the level `until`, made with the value that it is born with; NULL
+   after a message. */
+static Var *home_find(Lvl *l, Lvl *until, const char *path, const char *name, StateKind kind, Value born, uint16_t set,
+                      Dt dt, int rank, const int32_t *dim, Loc at)
 {
     Lvl *p = framed(l->parent);
     if (!p) return model_home(path, name, born, dt, at);
@@ -237,13 +250,16 @@ static Var *home_find(Lvl *l, Lvl *until, const char *path, const char *name, St
         }
     bool late = (node_frames(born.node) & f->bit) != 0;   /* born of values of the first item */
     Node *zero = n_splat(dt, 0, born.node->rank, born.node->dim);
-    Var *h = carry_new(p, key, name, kind == ST_LEARN ? ST_STATE : kind, late ? v_tensor(zero, born.axes) : born, set, dt, rank, dim, at);
+    Var *h = carry_new(p, key, name, kind == ST_LEARN ? ST_STATE : kind, late ? v_tensor(zero, born.axes) : born, set,
+                       dt, rank, dim, at);
     h->hidden = true;
-    h->keep = p != until || p->keep;                      /* kept in a level further out, or as long as this level lives on */
+    h->keep = p != until || p->keep;                      /* kept in a level further out, or as long as this level lives
+                                                             on */
     h->until = p != until ? until : p->home;
     carry_open(f, h);
     if (late) {
-        Var *made = h->keep ? home_find(l, until, arena_printf("%s.made", path), "made", ST_COUNT, v_tensor(n_iconst(I64, 0), 0), 0, I64, 0, NULL, at) : NULL;
+        Var *made = h->keep ? home_find(l, until, arena_printf("%s.made", path), "made", ST_COUNT,
+                                        v_tensor(n_iconst(I64, 0), 0), 0, I64, 0, NULL, at) : NULL;
         Node *first = n_bin(OP_EQ, made ? made->cur.node : f->index64, n_iconst(I64, 0));
         if (made) made->cur.node = n_iconst(I64, 1);
         h->cur.node = n_select(n_expand(first, born.node->rank, born.node->dim), born.node, h->cur.node);
@@ -253,7 +269,8 @@ static Var *home_find(Lvl *l, Lvl *until, const char *path, const char *name, St
 
 static void state_home(Lvl *l, Var *v)
 {
-    v->home = home_find(l, v->until, v->st->path, v->name, v->st->kind, v->born, v->axes, v->st->dt, v->st->rank, v->st->dim, v->st->loc);
+    v->home = home_find(l, v->until, v->st->path, v->name, v->st->kind, v->born, v->axes, v->st->dt, v->st->rank,
+                        v->st->dim, v->st->loc);
     if (v->home) v->start = v->home->cur.node;
 }
 
@@ -269,7 +286,8 @@ static uint16_t state_axes(void)
 static Node *items_before(Lvl *l)
 {
     if (l->before) return l->before;
-    l->seen = home_find(l, l->home, arena_printf("%s.step", l->path), "step", ST_COUNT, v_tensor(n_iconst(I64, 0), 0), 0, I64, 0, NULL, l->ast->loc);
+    l->seen = home_find(l, l->home, arena_printf("%s.step", l->path), "step", ST_COUNT, v_tensor(n_iconst(I64, 0), 0),
+                        0, I64, 0, NULL, l->ast->loc);
     return l->before = l->seen->cur.node;
 }
 
@@ -310,7 +328,8 @@ static void block_open(Lvl *l, Var *v)
     int64_t c = v->block;
     if (!c) return;
     if (!v->anchor) {
-        v->anchor = inner_new(l, arena_printf("%s.anchor", v->st->path), "anchor", ST_STATE, v->born, v->st->dt, v->st->rank, v->st->dim, v->st->loc);
+        v->anchor = inner_new(l, arena_printf("%s.anchor", v->st->path), "anchor", ST_STATE, v->born, v->st->dt,
+                              v->st->rank, v->st->dim, v->st->loc);
         v->anchor->hidden = true;
         v->anchor->keep = v->keep;
     }
@@ -329,7 +348,8 @@ static void period_seen(Var *v, Lvl *l, int64_t n, bool frozen, Loc at)
 {
     Period *p = NULL;
     for (int i = 0; i < periods.n && !p; i++)
-        if (periods.at[i].n == n && periods.at[i].frozen == frozen && !memcmp(&periods.at[i].at, &at, sizeof at)) p = &periods.at[i];
+        if (periods.at[i].n == n && periods.at[i].frozen == frozen && !memcmp(&periods.at[i].at, &at, sizeof at))
+            p = &periods.at[i];
     if (n <= 1 || v->keep) return;                        /* what is kept goes on in the next context */
     if (!p) {
         Period first = { at, l->path, v->st->path, n, 0, frozen, v->st->kind == ST_LEARN };
@@ -344,9 +364,11 @@ void warn_of_periods(void)
     for (int i = 0; i < periods.n; i++) {
         const Period *p = &periods.at[i];
         if (p->n <= p->most) continue;
-        warn_at(p->at, "`%s %lld` is beyond the context of '%s', which has %lld item%s: %s", p->frozen ? "frozen" : "every", (long long)p->n, p->level,
+        warn_at(p->at, "`%s %lld` is beyond the context of '%s', which has %lld item%s: %s", p->frozen ? "frozen" :
+                "every", (long long)p->n, p->level,
                 (long long)p->most, p->most == 1 ? "" : "s at most",
-                arena_printf(p->frozen ? "what is read of '%s' is always its start" : p->learns ? "'%s' moves once, at its end" : "'%s' never moves", p->state));
+                arena_printf(p->frozen ? "what is read of '%s' is always its start" : p->learns ?
+                             "'%s' moves once, at its end" : "'%s' never moves", p->state));
     }
     memset(&periods, 0, sizeof periods);
 }
@@ -361,13 +383,18 @@ static void set_clauses(Var *v, Lvl *l)
     Value c = eval(l->outer, cl->block);
     int64_t n;
     if (c.kind == V_ERR) return;
-    if (!v_integer(c, &n) || n < 1) { error_at(cl->block->loc, "a block is a whole number of items, at least 1, known when compiling, not %s", v_show(c)); return; }
+    if (!v_integer(c, &n) || n < 1) {
+        error_at(cl->block->loc, "a block is a whole number of items, at least 1, known when compiling, not %s",
+                 v_show(c));
+        return;
+    }
     if (v->st->every != 1) { error_at(cl->block->loc, "only `every 1` takes anchor and frozen"); return; }
     v->block = n; v->is_frozen = cl->mode == 'f';
     if (v->is_frozen) period_seen(v, l, n, true, cl->block->loc);
 }
 
-static Var *inner_learn(Lvl *l, const char *path, const char *name, StateKind kind, Value start, Dt dt, Inst *in, Clauses *cl, Scope *cs, Loc at)
+static Var *inner_learn(Lvl *l, const char *path, const char *name, StateKind kind, Value start, Dt dt, Inst *in,
+                        Clauses *cl, Scope *cs, Loc at)
 {
     int rank;
     int32_t dim[MAXDIM];
@@ -377,9 +404,13 @@ static Var *inner_learn(Lvl *l, const char *path, const char *name, StateKind ki
     if (l->frame) start = import_frames(start, l->frame->mask & ~l->frame->bit);
     else start = frames_enter(start);
     v_shape(start, &rank, dim);
-    if (l->frame && (start.axes & ~l->frame->state_axes)) { error_at(at, "'%s' would start from a value of each item; it starts when the level begins", name); return NULL; }
+    if (l->frame && (start.axes & ~l->frame->state_axes)) {
+        error_at(at, "'%s' would start from a value of each item; it starts when the level begins", name);
+        return NULL;
+    }
     bool kept = l->keep || (cl && cl->keep);
-    if (l->preview && kept) start = v_tensor(v_full(start, start.axes | state_axes(), rank, dim), start.axes | state_axes());
+    if (l->preview && kept)
+        start = v_tensor(v_full(start, start.axes | state_axes(), rank, dim), start.axes | state_axes());
     Var *v = inner_new(l, path, name, kind, start, dt, rank, dim, at);
     v->learn = kind == ST_LEARN; v->inst = in; v->cl = cl; v->cl_scope = cs;
     v->keep = kept;
@@ -392,9 +423,11 @@ static Var *inner_learn(Lvl *l, const char *path, const char *name, StateKind ki
 
 /* ---- copies of instances */
 
-static Value copy_value(Lvl *l, Value v, const char *path, const char *name, Clauses *cl, Scope *cs, Inst *parent, Loc at);
+static Value copy_value(Lvl *l, Value v, const char *path, const char *name, Clauses *cl, Scope *cs, Inst *parent,
+                        Loc at);
 
-static Inst *copy_inst(Lvl *l, Inst *src, const char *path, const char *name, Clauses *cl, Scope *cs, Inst *parent, Loc at)
+static Inst *copy_inst(Lvl *l, Inst *src, const char *path, const char *name, Clauses *cl, Scope *cs, Inst *parent,
+                       Loc at)
 {
     Inst *i = NEW(Inst);
     i->def = src->def; i->path = path; i->name = name; i->parent = parent; i->em = src->em; i->at = at;
@@ -413,7 +446,8 @@ static Inst *copy_inst(Lvl *l, Inst *src, const char *path, const char *name, Cl
         const char *mp = arena_printf("%s.%s", path, m.name);
         if (m.var) {
             Value now = var_value(m.var);
-            m.var = inner_learn(l, mp, m.name, m.var->st->kind == ST_STATE ? ST_STATE : ST_LEARN, now, m.var->st->dt, i, m.var->cl, i->scope, at);
+            m.var = inner_learn(l, mp, m.name, m.var->st->kind == ST_STATE ? ST_STATE : ST_LEARN, now, m.var->st->dt, i,
+                                m.var->cl, i->scope, at);
         } else if (m.inst) {
             m.inst = copy_inst(l, m.inst, mp, m.name, m.inst->cl, i->scope, i, at);
             m.list = (Value){ .kind = V_INST, .inst = m.inst, .loc = at };
@@ -426,7 +460,8 @@ static Inst *copy_inst(Lvl *l, Inst *src, const char *path, const char *name, Cl
 }
 
 /* Instances, tensors, lists and tuples of them as states of this level. */
-static Value copy_value(Lvl *l, Value v, const char *path, const char *name, Clauses *cl, Scope *cs, Inst *parent, Loc at)
+static Value copy_value(Lvl *l, Value v, const char *path, const char *name, Clauses *cl, Scope *cs, Inst *parent,
+                        Loc at)
 {
     if (v.kind == V_INST) {
         Clauses *own = cl ? cl : v.inst->parent ? v.inst->cl : NULL;
@@ -435,7 +470,8 @@ static Value copy_value(Lvl *l, Value v, const char *path, const char *name, Cla
     Value *e = NEWN(Value, v.n + 1);
     for (int i = 0; i < v.n; i++) {
         const char *p = arena_printf("%s.%d", path, i);
-        if (v.elem[i].kind == V_INST || v.elem[i].kind == V_LIST) e[i] = copy_value(l, v.elem[i], p, p, cl, cs, parent, at);
+        if (v.elem[i].kind == V_INST || v.elem[i].kind == V_LIST)
+            e[i] = copy_value(l, v.elem[i], p, p, cl, cs, parent, at);
         else e[i] = v.elem[i];
     }
     return v_list(v.n, e, v.tuple);
@@ -458,22 +494,28 @@ static void learn_one(Lvl *l, Scope *s, Ast *st, Ast *name, Value v, bool typed)
         return;
     }
     if (!typed && v.kind == V_DEF && v.clo->def && v.clo->def->kind == D_BLOCK) {
-        error_at(st->loc, "a new instance of a block is made by the model or the block around; a level learns a copy of one: learn %s = NAME", name->name);
+        error_at(st->loc, "a new instance of a block is made by the model or the block around; a level learns a copy "
+                          "of one: learn %s = NAME", name->name);
         return;
     }
     Dt dt = v.kind == V_TENSOR && !v.weak && !v_number(v, &(double){ 0 }) ? v_dt(v) : float_dt();
     if (typed) dt = v_dt(v);
-    Var *var = inner_learn(l, path, name->name, st->kind == S_LEARN ? ST_LEARN : ST_STATE, v, dt, NULL, st->cl, s, name->loc);
+    Var *var = inner_learn(l, path, name->name, st->kind == S_LEARN ? ST_LEARN : ST_STATE, v, dt, NULL, st->cl, s,
+                           name->loc);
     bind_inner(s, name->name, var, v_err(), name->loc);
 }
 
 static void declare_inner(Lvl *l, Scope *s, Ast *st)
 {
-    for (int i = 0; i < st->nnames; i++) bind_inner(s, st->names[i]->name, NULL, v_err(), st->names[i]->loc);     /* until it is known */
+    /* until it is known */
+    for (int i = 0; i < st->nnames; i++) bind_inner(s, st->names[i]->name, NULL, v_err(), st->names[i]->loc);
     if (st->tuple && st->nnames > 1) {
         Value v = eval(l->outer, st->a);
         if (v.kind == V_ERR) return;
-        if (v.kind != V_LIST || v.n != st->nnames) { error_at(st->a->loc, "%d names for %s", st->nnames, v_show(v)); return; }
+        if (v.kind != V_LIST || v.n != st->nnames) {
+            error_at(st->a->loc, "%d names for %s", st->nnames, v_show(v));
+            return;
+        }
         for (int i = 0; i < st->nnames; i++) learn_one(l, s, st, st->names[i], v.elem[i], false);
         return;
     }
@@ -503,14 +545,17 @@ static bool has_states(Ast **body, int n)
 {
     for (int i = 0; i < n; i++) {
         if (body[i]->kind == S_LEARN || body[i]->kind == S_STATE) return true;
-        if (body[i]->kind == S_IF && (has_states(body[i]->body, body[i]->nbody) || has_states(body[i]->body2, body[i]->nbody2))) return true;
+        if (body[i]->kind == S_IF && (has_states(body[i]->body, body[i]->nbody) ||
+                                      has_states(body[i]->body2, body[i]->nbody2)))
+            return true;
     }
     return false;
 }
 
 /* ---- keep: what lives on, and where */
 
-/* Does a level's body call something that lives on in it? Then the body is a loop, whether it has states of its own or not. */
+/* Does a level's body call something that lives on in it? Then the body is a loop, whether it has states of its own or
+   not. */
 static bool keeps(Scope *s, Ast *e);
 
 static bool inst_keeps(Inst *i)
@@ -530,7 +575,8 @@ static bool keeps(Scope *s, Ast *e)
     }
     if (e->kind == E_NAME && scope_find(s, e->name, &v)) {
         if (v.kind == V_INST) return inst_keeps(v.inst);
-        for (int i = 0; v.kind == V_LIST && i < v.n; i++) if (v.elem[i].kind == V_INST && inst_keeps(v.elem[i].inst)) return true;
+        for (int i = 0; v.kind == V_LIST && i < v.n; i++)
+            if (v.elem[i].kind == V_INST && inst_keeps(v.elem[i].inst)) return true;
         return false;
     }
     if (keeps(s, e->a) || keeps(s, e->b) || keeps(s, e->c)) return true;
@@ -549,13 +595,18 @@ static bool body_keeps(Scope *s, Ast *st)
 /* From item to item of the model: each lane has its own, so the lanes must stay. */
 static bool keep_in_model(Loc at)
 {
-    if (!el.v) { error_at(at, "`keep` in a stream has no meaning: each of its items is made on its own"); return false; }
+    if (!el.v) {
+        error_at(at, "`keep` in a stream has no meaning: each of its items is made on its own");
+        return false;
+    }
     if (!el.v->batched || el.v->batch == 1 || el.v->lanes) return true;
-    error_at(at, "state that is kept from item to item needs batch 1 or `lanes`: `batch %lld lanes` cuts the stream into stretches, one for each", (long long)el.v->batch);
+    error_at(at, "state that is kept from item to item needs batch 1 or `lanes`: `batch %lld lanes` cuts the stream "
+                 "into stretches, one for each", (long long)el.v->batch);
     return false;
 }
 
-/* A state with `keep`. On an instance it keeps the states of the levels inside, not the tensors, which live as this level does. */
+/* A state with `keep`. On an instance it keeps the states of the levels inside, not the tensors, which live as this
+   level does. */
 static bool keeps_itself(Scope *s, Ast *st)
 {
     if ((st->kind != S_LEARN && st->kind != S_STATE) || !st->cl || !st->cl->keep) return false;
@@ -577,22 +628,27 @@ static void refuse_keep_in(const Lvl *l, const Ast *own, const Ast *in)
     const char *around = "";
     for (const Lvl *p = l->parent; p; p = p->parent)
         if (p->kind == L_LEVEL) around = arena_printf("%s%s%s", around, *around ? ", " : "", p->ast->name);
-    around = *around ? arena_printf("there is %s", around) : "there is none: `keep` alone goes on from item to item of the model";
-    if (own->name == in->name) error_at(in->loc, "'%s' is the state's own level; `keep in` names one around it, and %s", in->name, around);
+    around = *around ? arena_printf("there is %s", around) : "there is none: `keep` alone goes on from item to item of "
+                                                             "the model";
+    if (own->name == in->name)
+        error_at(in->loc, "'%s' is the state's own level; `keep in` names one around it, and %s", in->name, around);
     else error_at(in->loc, "no level '%s' is around '%s'; %s", in->name, own->name, around);
 }
 
-/* The `keep` that holds for a level, and the level in which its states go on. False after a message. That of an instance is for the
-   outermost levels inside: those within them begin anew with each of their items, kept or not, or pieces would not be the whole. */
+/* The `keep` that holds for a level, and the level in which its states go on. False after a message. That of an
+   instance is for the outermost levels inside: those within them begin anew with each of their items, kept or not, or
+   pieces would not be the whole. */
 static bool level_keep(Lvl *l, Scope *s, Ast *st)
 {
     Clauses *cl = st->cl && st->cl->keep ? st->cl : NULL;
     Loc at = st->loc;
-    for (Inst *i = el.inst; i && !cl; i = i->parent) if (i->cl && i->cl->keep && !nested_in(l, i)) { cl = i->cl; at = i->at; }
+    for (Inst *i = el.inst; i && !cl; i = i->parent)
+        if (i->cl && i->cl->keep && !nested_in(l, i)) { cl = i->cl; at = i->at; }
     bool all = cl != NULL;
     for (int i = 0; i < st->nbody && !cl; i++)
         if (keeps_itself(s, st->body[i])) { cl = st->body[i]->cl; at = st->body[i]->loc; }
-    if (el.v && el.v->streaming && !framed(l->parent)) { l->keep = true; return true; }      /* items come one by one: all goes on */
+    /* items come one by one: all goes on */
+    if (el.v && el.v->streaming && !framed(l->parent)) { l->keep = true; return true; }
     if (!cl) return true;
     Lvl *h = l->parent;
     if (cl->keep_in) while (h && (h->kind != L_LEVEL || h->ast->name != cl->keep_in->name)) h = h->parent;
@@ -600,83 +656,6 @@ static bool level_keep(Lvl *l, Scope *s, Ast *st)
     if (!h && cl->keep_in) { refuse_keep_in(l, st, cl->keep_in); return false; }
     if (!h && !keep_in_model(at)) return false;
     l->keep = all; l->home = h;
-    return true;
-}
-
-/* ---- contexts */
-
-typedef struct { int n; Value v[16]; int32_t trip; int64_t offset; } Context;    /* each v: logical [trip, ...] */
-
-static bool is_chunks(Ast *e) { return e->kind == E_CALL && e->a->kind == E_NAME && !strcmp(e->a->name, "chunks") && e->n == 2; }
-
-static bool context_length(Value v, int32_t *t, Loc at)
-{
-    int rank; int32_t dim[MAXDIM];
-    if (!v_shape(v, &rank, dim) || !rank) { error_at(at, "a level runs over a sequence, and this is %s", v_show(v)); return false; }
-    *t = dim[0];
-    return true;
-}
-
-static Value take_rows(Value v, int32_t from, int32_t to, Loc at)
-{
-    Index ix = { IX_SLICE, .has_from = true, .has_to = true, .from = v_int(from), .to = v_int(to), .loc = at };
-    return v_index(v, 1, &ix, at);
-}
-
-/* chunks(x, n): [T/n, n, ..], and a shorter last one. part 0: the whole chunks, 1: the rest. */
-static Value chunk_part(Value v, int64_t n, int part, int32_t *trip, Loc at)
-{
-    int rank; int32_t dim[MAXDIM], t = 0;
-    if (!context_length(v, &t, at)) return v_err();
-    v_shape(v, &rank, dim);
-    int32_t whole = (int32_t)(t / n), len = part ? (int32_t)(t % n) : (int32_t)n;
-    *trip = part ? len > 0 : whole;
-    if (!*trip) return v_none();
-    if (rank + 1 > MAXDIM) { error_at(at, "too many axes"); return v_err(); }
-    v = part ? take_rows(v, whole * (int32_t)n, t, at) : whole * n == t ? v : take_rows(v, 0, whole * (int32_t)n, at);
-    Value *shape = NEWN(Value, rank + 1);
-    shape[0] = v_int(*trip); shape[1] = v_int(len);
-    for (int i = 1; i < rank; i++) shape[i + 1] = v_int(dim[i]);
-    Value arg[2] = { v, v_list(rank + 1, shape, false) };
-    return builtin_call(builtin_find("reshape"), 2, arg, (const char *[2]){ NULL, NULL }, at);
-}
-
-static Value range_context(Scope *s, Ast *e, int32_t *trip)
-{
-    Value a = eval(s, e->a), b = eval(s, e->b);
-    int64_t x, y;
-    if (a.kind == V_ERR || b.kind == V_ERR) return v_err();
-    if (!v_integer(a, &x) || !v_integer(b, &y)) { error_at(e->loc, "a range runs over whole numbers known when compiling"); return v_err(); }
-    if (y < x || y - x >= 1 << 30) { error_at(e->loc, "a level runs over at least one item, and this range has %lld", (long long)(y < x ? 0 : y - x + 1)); return v_err(); }
-    *trip = (int32_t)(y - x + 1);
-    return v_tensor(n_bin(OP_ADD, n_iota(I32, 1, trip, 0), n_iconst(I32, x)), 0);
-}
-
-/* Fills the context of one part; trip 0: there is no such part. */
-static bool context_part(Scope *s, Ast *st, int part, Context *c)
-{
-    c->n = st->n; c->trip = -1;
-    for (int i = 0; i < st->n; i++) {
-        Ast *e = st->list[i];
-        int32_t trip = 0;
-        int64_t n;
-        if (is_chunks(e)) {
-            Value v = eval(s, e->list[0]), k = eval(s, e->list[1]);
-            if (v.kind == V_ERR || k.kind == V_ERR) return false;
-            v = v_as_tensor(v, e->list[0]->loc);
-            if (!v_integer(k, &n) || n < 1) { error_at(e->list[1]->loc, "a chunk is a whole number of items, at least 1, known when compiling, not %s", v_show(k)); return false; }
-            if (v.kind == V_ERR) return false;
-            c->v[i] = chunk_part(v, n, part, &trip, e->loc);
-        } else if (part) c->v[i] = v_none();
-        else if (e->kind == E_RANGE) c->v[i] = range_context(s, e, &trip);
-        else {
-            c->v[i] = v_as_tensor(eval(s, e), e->loc);
-            if (c->v[i].kind == V_ERR || !context_length(c->v[i], &trip, e->loc)) return false;
-        }
-        if (c->v[i].kind == V_ERR) return false;
-        if (c->trip >= 0 && trip != c->trip && !part) { error_at(e->loc, "the level's contexts have %d and %d items", c->trip, trip); return false; }
-        c->trip = c->trip < 0 || trip < c->trip ? trip : c->trip;
-    }
     return true;
 }
 
@@ -730,7 +709,11 @@ static void close_loop(Frame *f, int nemit, Emitted *emit)
         PUSH(res, emit[i].v.node); PUSH(rk, K_STACK);
     }
     uses_close(f, &res, &rk);
-    for (int i = 0; i < f->item.n; i++) { PUSH(cut, f->item.at[i].formal); PUSH(fk, K_ITEM); PUSH(operand, f->item.at[i].operand); }
+    for (int i = 0; i < f->item.n; i++) {
+        PUSH(cut, f->item.at[i].formal);
+        PUSH(fk, K_ITEM);
+        PUSH(operand, f->item.at[i].operand);
+    }
     for (int i = 0; i < res.n; i++) find_captures(f, res.at[i], &cap, &seen);
     for (int i = 0; i < cap.n; i++) { PUSH(cut, cap.at[i]); PUSH(fk, K_CAPTURE); }
     Node **outside;
@@ -785,7 +768,8 @@ static bool run_part(Lvl *l, Ast *st, Context *c, bool first, ValueList *pieces)
         axis_pop();                                       /* births see the outside, not the item */
         declare_body(l, s, st->body, st->nbody);
         axis_push(c->trip);
-        for (int i = 0; i < f->carry.n; i++) if (f->carry.at[i]->learn || f->carry.at[i]->st->kind == ST_STATE) set_clauses(f->carry.at[i], l);
+        for (int i = 0; i < f->carry.n; i++)
+            if (f->carry.at[i]->learn || f->carry.at[i]->st->kind == ST_STATE) set_clauses(f->carry.at[i], l);
         l->names = s->first;
     }
     item_draws(ax, c->trip);
@@ -803,7 +787,8 @@ static bool run_part(Lvl *l, Ast *st, Context *c, bool first, ValueList *pieces)
     if (f && first) explain_level(l);
     exec(items, st->body, st->nbody, &done);
     if (f && first) { explain_level_end(l); graph_states(l, 0); graph_emits(l); }
-    if (f && c->offset + c->trip == f->total && error_count() == errors) flush_states(l, n_bin(OP_EQ, f->item64, n_iconst(I64, f->total - 1)));
+    if (f && c->offset + c->trip == f->total && error_count() == errors)
+        flush_states(l, n_bin(OP_EQ, f->item64, n_iconst(I64, f->total - 1)));
     l->flush.n = 0;
     el.lvl = l->parent;
     draws = draw;
@@ -821,7 +806,8 @@ static bool run_part(Lvl *l, Ast *st, Context *c, bool first, ValueList *pieces)
         }
         emit[i] = (Emitted){ v, NULL, -1 };
     }
-    for (int i = 0; f && i < f->carry.n; i++) if (f->carry.at[i]->keep && !f->carry.at[i]->home) state_home(l, f->carry.at[i]);
+    for (int i = 0; f && i < f->carry.n; i++)
+        if (f->carry.at[i]->keep && !f->carry.at[i]->home) state_home(l, f->carry.at[i]);
     if (f) close_loop(f, l->nemit, emit);
     Value *out = NEWN(Value, l->nemit + 1);
     for (int i = 0; i < l->nemit; i++) {
@@ -857,7 +843,8 @@ static bool same_items(Value a, Value b)
     return true;
 }
 
-/* What a level over chunks of which the last is shorter emitted: one sequence if the items have one shape, or else the parts. */
+/* What a level over chunks of which the last is shorter emitted: one sequence if the items have one shape, or else the
+   parts. */
 static Value pieces_join(Lvl *l, int n, Value *piece, Loc at)
 {
     const char *const axis[2] = { NULL, intern("axis") };
@@ -880,8 +867,10 @@ void stmt_level(Scope *s, Ast *st)
     Context c = { 0 };
     scope_bind(s, st->name, v_err(), st->loc);             /* until it is done */
     Lvl *l = NEW(Lvl);
-    *l = (Lvl){ .kind = L_LEVEL, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .inst = el.inst, .outer = s, .ast = st, .g = v_err(), .parent_turn = el.lvl ? el.lvl->turn : 0 };
-    l->path = arena_printf("%s.%s", el.inst ? el.inst->path : el.lvl && el.lvl->path ? el.lvl->path : "stream", st->name);
+    *l = (Lvl){ .kind = L_LEVEL, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .inst = el.inst,
+                .outer = s, .ast = st, .g = v_err(), .parent_turn = el.lvl ? el.lvl->turn : 0 };
+    l->path = arena_printf("%s.%s", el.inst ? el.inst->path : el.lvl && el.lvl->path ? el.lvl->path : "stream",
+                           st->name);
     if (st->n > 16) { error_at(st->loc, "a level runs over at most 16 contexts"); return; }
     if (!context_part(s, st, 0, &c)) return;
     if (!level_keep(l, l->outer, st)) return;
@@ -896,7 +885,11 @@ void stmt_level(Scope *s, Ast *st)
         if (st->cl && st->cl->truncate) {
             Value t = eval(s, st->cl->truncate);
             if (t.kind == V_ERR) return;
-            if (!v_integer(t, &f->truncate) || f->truncate < 1) { error_at(st->cl->truncate->loc, "truncate takes a whole number of items, at least 1, not %s", v_show(t)); return; }
+            if (!v_integer(t, &f->truncate) || f->truncate < 1) {
+                error_at(st->cl->truncate->loc, "truncate takes a whole number of items, at least 1, not %s",
+                         v_show(t));
+                return;
+            }
         }
     }
     for (int i = 0; i < st->nbody; i++) if (st->body[i]->kind == S_DEFAULT) l->dflt = st->body[i]->cl;
@@ -958,7 +951,8 @@ static Value rows_in_front(Value v)
         return v;
     }
     if (v.kind != V_TENSOR || !(v.axes >> axes.n)) return v;
-    return v_tensor(v.node, v.axes & (uint16_t)((1u << axes.n) - 1));         /* map axes come first, innermost last: they are logical now */
+    /* map axes come first, innermost last: they are logical now */
+    return v_tensor(v.node, v.axes & (uint16_t)((1u << axes.n) - 1));
 }
 
 Value level_state(Lvl *l, const char *name, Loc at)
@@ -976,12 +970,14 @@ Value level_state(Lvl *l, const char *name, Loc at)
 bool level_before(Scope *s, Inst *i, const char *level, const char *name, Loc at, Value *v)
 {
     Ast *def = i ? i->def : el.lvl && el.lvl->kind == L_LEVEL ? el.lvl->ast : el.inst ? el.inst->def : NULL, *st = NULL;
-    for (int k = 0; def && k < def->nbody; k++) if (def->body[k]->kind == S_LEVEL && def->body[k]->name == level) st = def->body[k];
+    for (int k = 0; def && k < def->nbody; k++)
+        if (def->body[k]->kind == S_LEVEL && def->body[k]->name == level) st = def->body[k];
     if (!st) return false;
     Inst *keep = el.inst;
     if (i) el.inst = i;
     Lvl *l = NEW(Lvl);
-    *l = (Lvl){ .kind = L_LEVEL, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .inst = el.inst, .ast = st, .preview = true, .g = v_err() };
+    *l = (Lvl){ .kind = L_LEVEL, .parent = el.lvl, .tag = graph_uid(), .em = el.em, .inst = el.inst,
+                .ast = st, .preview = true, .g = v_err() };
     l->outer = i ? i->call ? i->call : i->scope : s;
     l->path = arena_printf("%s.%s", el.inst ? el.inst->path : "stream", st->name);
     Scope *in = scope_new(l->outer, at);
@@ -995,7 +991,10 @@ bool level_before(Scope *s, Inst *i, const char *level, const char *name, Loc at
 static Value join_piece(Value v, Loc at)
 {
     int rank; int32_t dim[MAXDIM];
-    if (!v_shape(v, &rank, dim) || rank < 2) { error_at(at, "join() puts the pieces of a level over chunks end to end; this level emits %s", v_show(v)); return v_err(); }
+    if (!v_shape(v, &rank, dim) || rank < 2) {
+        error_at(at, "join() puts the pieces of a level over chunks end to end; this level emits %s", v_show(v));
+        return v_err();
+    }
     Value *shape = NEWN(Value, rank);
     shape[0] = v_int((int64_t)dim[0] * dim[1]);
     for (int i = 2; i < rank; i++) shape[i - 1] = v_int(dim[i]);
@@ -1016,7 +1015,8 @@ Value call_join(Scope *s, Ast *e)
 {
     Lvl *l = e->n == 1 && e->list[0]->kind == E_NAME ? level_find(s, e->list[0]->name) : NULL;
     Value v = v_none();
-    if (!l && e->n == 1 && e->list[0]->kind == E_NAME && scope_find(s, e->list[0]->name, &v) && v.kind == V_ERR) return v;
+    if (!l && e->n == 1 && e->list[0]->kind == E_NAME && scope_find(s, e->list[0]->name, &v) && v.kind == V_ERR)
+        return v;
     if (!l) { error_at(e->loc, "join(level) takes the name of a level above"); return v_err(); }
     if (l->nemit <= 1) return join_all(l->npieces, l->pieces, e->loc);
     Value *out = NEWN(Value, l->nemit + 1), *part = NEWN(Value, l->npieces + 1);
@@ -1049,13 +1049,15 @@ static Node *last_rows(Node *x, int axis, int n)
     return n_slice(x, start, len, step);
 }
 
-/* `truncate c`: rows of items before the last multiple of c are constants to all objectives. x: items along `items`, rows along `rows`. */
+/* `truncate c`: rows of items before the last multiple of c are constants to all objectives. x: items along `items`,
+   rows along `rows`. */
 static Node *cut_rows(Lvl *l, Node *x, int items, int rows, int n)
 {
     int64_t c = l->frame->truncate;
     Node *item = n_bin(OP_ADD, n_iota(I64, x->rank, x->dim, items), n_splat(I64, (double)l->offset, x->rank, x->dim));
     if (l->keep) item = n_bin(OP_ADD, item, n_expand(items_before(l), x->rank, x->dim));
-    Node *from = n_bin(OP_SUB, n_bin(OP_ADD, item, n_iota(I64, x->rank, x->dim, rows)), n_splat(I64, (double)(n - 1), x->rank, x->dim));
+    Node *from = n_bin(OP_SUB, n_bin(OP_ADD, item, n_iota(I64, x->rank, x->dim, rows)),
+                       n_splat(I64, (double)(n - 1), x->rank, x->dim));
     Node *begin = n_bin(OP_SUB, item, n_bin(OP_MOD, item, n_splat(I64, (double)c, x->rank, x->dim)));
     return n_select(n_bin(OP_LT, from, begin), n_stop(x, STOP_ALL), x);
 }
@@ -1077,7 +1079,10 @@ static Value past_state(Lvl *l, Value v, int n, Loc at)
     for (int i = 0; i < MAXDIM; i++) k += v.axes >> i & 1;
     int8_t map[MAXDIM];
     int32_t shape[MAXDIM];
-    for (int i = 0; i <= row->rank; i++) { map[i] = (int8_t)(i < k ? i : i == k ? -1 : i - 1); shape[i] = i < k ? row->dim[i] : i == k ? 1 : row->dim[i - 1]; }
+    for (int i = 0; i <= row->rank; i++) {
+        map[i] = (int8_t)(i < k ? i : i == k ? -1 : i - 1);
+        shape[i] = i < k ? row->dim[i] : i == k ? 1 : row->dim[i - 1];
+    }
     row = n_bcast(row, row->rank + 1, shape, map);
     if (n == 1) return v_tensor(row, v.axes);
     dim[0] = n - 1;
@@ -1093,7 +1098,8 @@ static Value past_state(Lvl *l, Value v, int n, Loc at)
     return v_tensor(stop_past(x, k, n, l->tag), v.axes);
 }
 
-/* The n - 1 rows before the first item of this part: zeros, or what the part or the context before left. x: [.., T, ..] with T at `at`. */
+/* The n - 1 rows before the first item of this part: zeros, or what the part or the context before left. x: [.., T, ..]
+   with T at `at`. */
 static Node *rows_before(Lvl *l, Node *x, int at, int n, Var **home, Loc loc)
 {
     const char *path = past_path(l);
@@ -1119,10 +1125,16 @@ Value call_past(Scope *s, Ast *e)
     Lvl *l = el.lvl;
     int64_t n;
     while (l && l->kind == L_RULE) l = l->parent;
-    if (!l || l->kind != L_LEVEL || e->n != 2) { error_at(e->loc, "past(e, n) stands in a level: e at this item and the n - 1 before it"); return v_err(); }
+    if (!l || l->kind != L_LEVEL || e->n != 2) {
+        error_at(e->loc, "past(e, n) stands in a level: e at this item and the n - 1 before it");
+        return v_err();
+    }
     Value v = v_as_float(eval(s, e->list[0]), e->loc), k = eval(s, e->list[1]);
     if (v.kind != V_TENSOR || k.kind == V_ERR) return v_err();
-    if (!v_integer(k, &n) || n < 1 || n > 1 << 24) { error_at(e->list[1]->loc, "past() looks back over a whole number of items, at least 1, not %s", v_show(k)); return v_err(); }
+    if (!v_integer(k, &n) || n < 1 || n > 1 << 24) {
+        error_at(e->list[1]->loc, "past() looks back over a whole number of items, at least 1, not %s", v_show(k));
+        return v_err();
+    }
     if (l->frame && (node_frames(v.node) & l->frame->bit)) return past_state(l, v, (int)n, e->loc);
     int ax = l->axis, rank;
     int32_t dim[MAXDIM];
@@ -1143,11 +1155,13 @@ Value call_past(Scope *s, Ast *e)
         while (l->past.n <= before) PUSH(l->past, NULL);
         l->past.at[before] = left;
     }
-    Node *w = n_window(x, at, (int)n);                    /* [.., T, n, ..]: n stands behind T; it is the first logical axis */
+    Node *w = n_window(x, at, (int)n);                    /* [.., T, n, ..]: n stands behind T; it is the first logical
+                                                             axis */
     int behind = 0;
     for (int i = ax + 1; i < MAXDIM; i++) behind += set >> i & 1;
     int8_t map[MAXDIM];
-    for (int i = 0; i < w->rank; i++) map[i] = (int8_t)(i <= at ? i : i <= at + behind ? i + 1 : i == at + behind + 1 ? at + 1 : i);
+    for (int i = 0; i < w->rank; i++)
+        map[i] = (int8_t)(i <= at ? i : i <= at + behind ? i + 1 : i == at + behind + 1 ? at + 1 : i);
     Node *all = stop_past(n_perm(w, map), at + behind + 1, (int)n, l->tag);
     if (l->frame && l->frame->truncate) all = cut_rows(l, all, at, at + behind + 1, (int)n);
     return v_tensor(all, set);

@@ -1,11 +1,13 @@
-/* elab_model.c: models and their entries. One set of states per model and arguments (Elabmodel); one Version per way the schedule uses it
-   (train or test, batch size, field shapes, states that learn): its step runs the body once for a batch and writes sums; its finish makes reports of the sums. */
+/* elab_model.c: models and their entries. One set of states per model and arguments (Elabmodel); one Version per way
+   the schedule uses it (train or test, batch size, field shapes, states that learn): its step runs the body once for a
+   batch and writes sums; its finish makes reports of the sums. */
 #include <string.h>
 #include "elab_int.h"
 #include "explain.h"
 
 static VEC(Elabmodel *) models;
-static VEC(const char *) misfit;             /* definitions, and fields of streams that were found not to fit: said once */
+static VEC(const char *) misfit;             /* definitions, and fields of streams that were found not to fit: said
+                                                once */
 static int formals;
 
 Node *formal_new(Dt dt, int rank, const int32_t *dim) { return n_formal(1000 + formals++, dt, rank, dim); }
@@ -22,7 +24,8 @@ Node *entry_in(Version *v, BindKind kind, int index, Dt dt, int rank, const int3
 }
 
 /* Closes a piece of graph as an entry; inputs that nothing reads are left out. */
-Entry *entry_close(const char *name, Model *m, int nin, Node **in, const Bind *bind, int nout, Node **out, const Bind *obind, Loc at)
+Entry *entry_close(const char *name, Model *m, int nin, Node **in, const Bind *bind, int nout, Node **out,
+                   const Bind *obind, Loc at)
 {
     Entry *e = NEW(Entry);
     Node **order, **used = NEWN(Node *, nin + 1), **cap;
@@ -55,7 +58,8 @@ Elabmodel *model_get(Closure *c, Loc at)
     m->name = c->def->name; m->label = label; m->loc = c->def->loc; m->em = em;
     m->context = "(";
     for (int i = 0; i < c->def->ninputs; i++)
-        m->context = arena_printf("%s%s%s : %s", m->context, i ? ", " : "", c->def->inputs[i]->name, c->def->inputs[i]->type ? ast_text(c->def->inputs[i]->type) : "?");
+        m->context = arena_printf("%s%s%s : %s", m->context, i ? ", " : "", c->def->inputs[i]->name,
+                                  c->def->inputs[i]->type ? ast_text(c->def->inputs[i]->type) : "?");
     m->context = arena_printf("%s)", m->context);
     em->lvl = (Lvl){ .kind = L_MODEL, .tag = graph_uid(), .em = em };
     em->init_seed = formal_new(I64, 0, NULL);
@@ -66,7 +70,8 @@ Elabmodel *model_get(Closure *c, Loc at)
     int errors = error_count();
     em->root = inst_new(c, c->def->name, NULL, em, at);
     if (em->root) {
-        em->step = var_new(em, arena_printf("%s.step", m->name), "step", ST_COUNT, I64, 0, NULL, n_iconst(I64, 0), m->loc);
+        em->step = var_new(em, arena_printf("%s.step", m->name), "step", ST_COUNT, I64, 0, NULL, n_iconst(I64, 0),
+                           m->loc);
         inst_declare(em->root);
     }
     if (!em->root || error_count() > errors) em->broken = true;
@@ -118,8 +123,8 @@ static void field_error(Ast *def, Stream *s, const char *name, Loc at)
     for (int i = 0; i < s->field.n; i++) PUSH(all, s->field.at[i].name);
     const char *list = "", *near = nearest(name, all.at, all.n);
     for (int i = 0; i < all.n; i++) list = arena_printf("%s%s%s", list, i ? ", " : "", all.at[i]);
-    error_at(at, "'%s' needs a field '%s', and the stream '%s' has %s%s%s%s", def->name, name, s->name, list, near ? "; did you mean '" : "",
-             near ? near : "", near ? "'?" : "");
+    error_at(at, "'%s' needs a field '%s', and the stream '%s' has %s%s%s%s", def->name, name, s->name, list, 
+             near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
 /* Binds the model's fields: from[k] is the stream's field for the entry's input k. */
@@ -135,9 +140,14 @@ static bool bind_fields(Version *v, Scope *call, Stream *s, int *from, Loc at)
         if (f < 0) { field_error(def, s, p->name, at); note_at(p->loc, "declared here"); ok = false; continue; }
         Field *fd = &s->field.at[f];
         from[k] = f;
-        if (!p->type) { error_at(p->loc, "the field '%s' needs a shape: %s : [n]", p->name, p->name); ok = false; continue; }
+        if (!p->type) {
+            error_at(p->loc, "the field '%s' needs a shape: %s : [n]", p->name, p->name);
+            ok = false;
+            continue;
+        }
         if (fd->rank != p->type->n) {
-            error_at(at, "the field '%s' of '%s' is declared %s, and the stream '%s' gives a %s", p->name, def->name, ast_text(p->type), s->name,
+            error_at(at, "the field '%s' of '%s' is declared %s, and the stream '%s' gives a %s", p->name, def->name,
+                     ast_text(p->type), s->name,
                      fd->rank ? arena_printf("tensor of %d ax%s", fd->rank, fd->rank == 1 ? "is" : "es") : "scalar");
             note_at(p->loc, "declared here");
             ok = false;
@@ -150,7 +160,8 @@ static bool bind_fields(Version *v, Scope *call, Stream *s, int *from, Loc at)
         bool tok;
         Dt dt = elem_type(p->type, &tok);
         if (tok && dt_float(fd->dt) && !dt_float(dt) && dt != BOOL) {
-            error_at(at, "the field '%s' of '%s' is declared %s, and the stream '%s' gives %s: let the stream's own field be %s", p->name, def->name,
+            error_at(at, "the field '%s' of '%s' is declared %s, and the stream '%s' gives %s: let the stream's own "
+                         "field be %s", p->name, def->name,
                      ast_text(p->type), s->name, dt_name(fd->dt), dt_name(dt));
             note_at(p->loc, "declared here");
             ok = false;
@@ -193,7 +204,10 @@ static Node *total_of(Value e)
 
 static bool avg_args(Scope *s, Ast *call, Value *we, Value *w)
 {
-    if (call->n < 1 || call->n > 2) { error_at(call->loc, "avg(e) or avg(e, w): a value and its weight"); return false; }
+    if (call->n < 1 || call->n > 2) {
+        error_at(call->loc, "avg(e) or avg(e, w): a value and its weight");
+        return false;
+    }
     Value e = v_as_float(eval(s, call->list[0]), call->loc);
     if (e.kind != V_TENSOR) return false;
     int rank; int32_t dim[MAXDIM];
@@ -216,8 +230,10 @@ Value eval_avg(Scope *s, Ast *call)
     Version *v = el.v;
     if (el.mode == M_FINISH) {
         for (int i = 0; i < v->avg.n; i++)
-            if (v->avg.at[i].ast == call && i >= el.finish_report->first && i < el.finish_report->first + el.finish_report->navg) {
-                Node *num = n_slice1(el.finish_acc, 0, v->avg.at[i].acc, 1, 1), *den = n_slice1(el.finish_acc, 0, v->avg.at[i].wacc, 1, 1);
+            if (v->avg.at[i].ast == call && i >= el.finish_report->first &&
+                i < el.finish_report->first + el.finish_report->navg) {
+                Node *num = n_slice1(el.finish_acc, 0, v->avg.at[i].acc, 1, 1),
+                    *den = n_slice1(el.finish_acc, 0, v->avg.at[i].wacc, 1, 1);
                 Value r = v_tensor(n_bin(OP_DIV, n_reshape(num, 0, NULL), n_reshape(den, 0, NULL)), 0);
                 r.weak = true;
                 return r;
@@ -240,7 +256,8 @@ Value eval_avg(Scope *s, Ast *call)
         }
         sum[i] = n_sum(sum[i], (1u << sum[i]->rank) - 1);
     }
-    return explain_pool(v_tensor(n_bin(OP_DIV, sum[0], sum[1]), 0), "avg", explaining ? eval(s, call->list[0]) : v_none());
+    return explain_pool(v_tensor(n_bin(OP_DIV, sum[0], sum[1]), 0), "avg",
+                        explaining ? eval(s, call->list[0]) : v_none());
 }
 
 static void report_averages(Scope *s, Report *r, int n, Ast **calls)
@@ -268,7 +285,11 @@ static void report_mean(Scope *s, Report *r)
     v_shape(e, &r->rank, r->dim);
     int64_t n = 1;
     for (int i = 0; i < r->rank; i++) n *= r->dim[i];
-    if (n > 64) { error_at(r->ast->loc, "a report of %lld numbers is too long; sum(..) or mean(..) makes one of them", (long long)n); return; }
+    if (n > 64) {
+        error_at(r->ast->loc, "a report of %lld numbers is too long; sum(..) or mean(..) makes one of them",
+                 (long long)n);
+        return;
+    }
     int32_t flat = (int32_t)n;
     Node *full = v_full(e, e.axes, r->rank, r->dim);
     int32_t dim[MAXDIM];
@@ -336,7 +357,8 @@ static void version_finish(Version *v, const char *name)
         if (!clean) error_at(r->ast->loc, "a report with avg() is one number, and this is %s", v_show(x));
         for (int k = 0, m = graph_order(1, &x.node, &order); k < m && clean; k++)
             if (order[k]->op == OP_FORMAL && order[k] != acc) {
-                error_at(r->ast->loc, "what stands around avg() is computed once, at the end: from averages and constants alone");
+                error_at(r->ast->loc, "what stands around avg() is computed once, at the end: from averages and "
+                                      "constants alone");
                 clean = false;
             }
         if (clean) add_name(v, r, 0, n_cast(x.node, F64), &out);
@@ -346,7 +368,8 @@ static void version_finish(Version *v, const char *name)
     if (!out.n) return;
     for (int i = 0; i < out.n; i++) out.at[i] = n_reshape(out.at[i], 1, &(int32_t){ 1 });
     Node *all = n_concat(out.n, out.at, 0);
-    v->finish = entry_close(arena_printf("%s.finish", name), v->em->m, 1, &acc, &(Bind){ B_FIELD, 0 }, 1, &all, &(Bind){ B_OUT, 0 }, v->em->m->loc);
+    v->finish = entry_close(arena_printf("%s.finish", name), v->em->m, 1, &acc, &(Bind){ B_FIELD, 0 }, 1, &all,
+                            &(Bind){ B_OUT, 0 }, v->em->m->loc);
 }
 
 /* ---- versions */
@@ -356,7 +379,8 @@ static void reset_vars(Version *v, int nlearn, Var **learn)
     Elabmodel *em = v->em;
     for (int i = 0; i < em->var.n; i++) {
         Var *x = em->var.at[i];
-        x->in = NULL; x->first = NULL; x->counted = NULL; x->due = (Value){ 0 }; x->moved = false; x->lead = 0; x->seen = NULL;
+        x->in = NULL; x->first = NULL; x->counted = NULL; x->due = (Value){ 0 }; x->moved = false; x->lead = 0;
+        x->seen = NULL;
         x->moves = v->train;
         for (int k = 0; k < nlearn; k++) x->moves |= x == learn[k] || x->st->of == learn[k]->st;
     }
@@ -417,7 +441,8 @@ static Entry *version_close(Version *v, const char *name, Loc at)
         PUSH(out, x->cur.node);
         PUSH(bind, b);
     }
-    if (v->event) return out.n ? entry_close(name, v->em->m, v->in.n, v->in.at, v->bind.at, out.n, out.at, bind.at, at) : NULL;
+    if (v->event)
+        return out.n ? entry_close(name, v->em->m, v->in.n, v->in.at, v->bind.at, out.n, out.at, bind.at, at) : NULL;
     Node **acc = NEWN(Node *, v->acc.n);
     for (int i = 0; i < v->acc.n; i++) acc[i] = n_reshape(v->acc.at[i], 1, &(int32_t){ 1 });
     Bind b = { B_OUT, 0 };
@@ -442,7 +467,8 @@ static void version_fresh(Version *v, const char *name, Loc at)
     if (!v->kept.n) return;
     Bind *bind = NEWN(Bind, v->kept.n);
     for (int i = 0; i < v->kept.n; i++) bind[i] = (Bind){ B_STATE, v->kept.at[i]->st->id };
-    v->fresh = entry_close(arena_printf("%s.fresh", name), v->em->m, v->in.n, v->in.at, v->bind.at, v->kept.n, v->kept_born.at, bind, at);
+    v->fresh = entry_close(arena_printf("%s.fresh", name), v->em->m, v->in.n, v->in.at, v->bind.at, v->kept.n,
+                           v->kept_born.at, bind, at);
 }
 
 static const char *version_key(Stream *s, int64_t batch, bool train, int nlearn, Var **learn)
@@ -457,9 +483,11 @@ static const char *version_key(Stream *s, int64_t batch, bool train, int nlearn,
     return k;
 }
 
-Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, bool lanes, int nlearn, Var **learn, Loc at, int *from)
+Version *version_get(Elabmodel *em, Stream *s, int64_t batch, bool train, bool lanes, int nlearn, Var **learn, Loc at,
+                     int *from)
 {
-    if (!em->root || (em->broken && em->version.n)) return NULL;     /* a model that is declared wrongly: its body is looked at once */
+    /* a model that is declared wrongly: its body is looked at once */
+    if (!em->root || (em->broken && em->version.n)) return NULL;
     const char *key = arena_printf("%s%s", version_key(s, batch, train, nlearn, learn), lanes ? " lanes" : "");
     for (int i = 0; i < em->version.n; i++)
         if (!strcmp(em->version.at[i]->key, key)) {
@@ -503,17 +531,22 @@ static bool version_run(Version *v, const char *name, int nlearn, Var **learn, L
 }
 
 /* A version without a step is one with errors. */
-Version *version_make(Elabmodel *em, Stream *s, int64_t batch, bool train, bool lanes, Tokens tokens, int nlearn, Var **learn, Loc at, int *from)
+Version *version_make(Elabmodel *em, Stream *s, int64_t batch, bool train, bool lanes, Tokens tokens, int nlearn,
+                      Var **learn, Loc at, int *from)
 {
     Ast *def = em->root->def;
     const char *fields = arena_printf("%p %s", (void *)def, version_key(s, 0, false, 0, NULL));
     for (int i = 0; i < misfit.n; i++) if (!strcmp(misfit.at[i], fields)) return NULL;
-    if (def->ninputs && !s) { error_at(at, "'%s' runs over (%s), so say on which stream", def->name, def->inputs[0]->name); return NULL; }
+    if (def->ninputs && !s) {
+        error_at(at, "'%s' runs over (%s), so say on which stream", def->name, def->inputs[0]->name);
+        return NULL;
+    }
     if (def->ninputs > 16) { error_at(def->loc, "a model has at most 16 fields"); return NULL; }
     Version *v = NEW(Version);
     v->key = ""; v->em = em; v->stream = s; v->batch = batch; v->train = train; v->lanes = lanes;
     v->generates = tokens != NO_TOKENS; v->streaming = tokens == TOKEN_BY_TOKEN;
-    const char *name = arena_printf("%s.%s.%lld.%d", em->m->name, train ? "train" : "test", (long long)batch, el.p->entry.n);
+    const char *name = arena_printf("%s.%s.%lld.%d", em->m->name, train ? "train" : "test", (long long)batch,
+                                    el.p->entry.n);
     bool broken = em->broken, fits = version_run(v, name, nlearn, learn, at);
     em->trained |= train && fits;
     if (!fits && !v->generates) PUSH(misfit, fields);
@@ -563,7 +596,8 @@ static void check_states(Elabmodel *em)
         v->st->moved = v->ever_moved; v->st->read = v->ever_read;
         if (v->st->kind == ST_LEARN && em->trained && !v->ever_moved && !v->fixed && !meant_to_stay(v)) {
             Inst *all = unmoved_around(v);            /* an instance that nothing uses is one mistake */
-            error_at(all ? all->at : v->st->loc, "nothing moves '%s': no objective depends on it", all ? all->path : v->st->path);
+            error_at(all ? all->at : v->st->loc, "nothing moves '%s': no objective depends on it",
+                     all ? all->path : v->st->path);
         }
         if (v->st->kind == ST_STATE && em->trained && !v->ever_moved)
             error_at(v->st->loc, "nothing moves the state '%s': no `<-` is reached", v->st->path);
@@ -592,8 +626,10 @@ static void warn_of_steps(Elabmodel *em)
     int64_t most = em->trained ? most_steps(em->m) : -1;
     for (int i = 0; i < em->var.n && most > 0; i++) {
         Var *v = em->var.at[i];
-        if ((v->st->kind != ST_LEARN && v->st->kind != ST_STATE) || v->st->kept || v->fixed || v->st->every <= most) continue;
-        warn_at(v->clock_at, "`every %lld`, and the schedule trains '%s' for %lld step%s at most: '%s' never moves", (long long)v->st->every, em->m->name,
+        if ((v->st->kind != ST_LEARN && v->st->kind != ST_STATE) || v->st->kept || v->fixed || v->st->every <= most)
+            continue;
+        warn_at(v->clock_at, "`every %lld`, and the schedule trains '%s' for %lld step%s at most: '%s' never moves",
+                (long long)v->st->every, em->m->name,
                 (long long)most, most == 1 ? "" : "s", v->st->path);
     }
 }
@@ -611,11 +647,14 @@ static void find_levels(Elabmodel *em)
         Level *found = NULL;
         for (int k = 0; k < m->level.n; k++) {
             Level *l = m->level.at[k];
-            if (l->every == st->every && l->clock == st->clock && l->rule == st->rule && l->learned == (st->kind == ST_LEARN) && (st->rule || l->inst == em->var.at[i]->inst)) found = l;
+            if (l->every == st->every && l->clock == st->clock && l->rule == st->rule &&
+                l->learned == (st->kind == ST_LEARN) && (st->rule || l->inst == em->var.at[i]->inst))
+                found = l;
         }
         if (!found) {
             found = NEW(Level);
-            found->every = st->every; found->clock = st->clock; found->loc = st->loc; found->rule = st->rule; found->learned = st->kind == ST_LEARN; found->inst = em->var.at[i]->inst;
+            found->every = st->every; found->clock = st->clock; found->loc = st->loc; found->rule = st->rule;
+            found->learned = st->kind == ST_LEARN; found->inst = em->var.at[i]->inst;
             PUSH(m->level, found);
         }
         st->level = found;
@@ -644,7 +683,8 @@ static void find_levels(Elabmodel *em)
             Version *v = em->version.at[k];
             for (int o = 0; v->train && o < v->objective.n; o++)
                 for (int j = 0; j < v->objective.at[o]->nw; j++)
-                    if (v->objective.at[o]->state[j]->level == l && !l->objective) l->objective = v->objective.at[o]->name;
+                    if (v->objective.at[o]->state[j]->level == l && !l->objective)
+                        l->objective = v->objective.at[o]->name;
         }
     }
 }
@@ -663,7 +703,8 @@ void models_finish(void)
         Node **out = NEWN(Node *, m->state.n + 1);
         Bind *bind = NEWN(Bind, m->state.n + 1);
         for (int k = 0; k < m->state.n; k++) { out[k] = m->state.at[k]->init; bind[k] = (Bind){ B_STATE, k }; }
-        m->init = entry_close(arena_printf("%s.init.%d", m->name, m->id), m, 1, &em->init_seed, &(Bind){ B_SEED, 0 }, m->state.n, out, bind, m->loc);
+        m->init = entry_close(arena_printf("%s.init.%d", m->name, m->id), m, 1, &em->init_seed, &(Bind){ B_SEED, 0 },
+                              m->state.n, out, bind, m->loc);
     }
     models.n = misfit.n = 0;
 }

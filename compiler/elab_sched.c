@@ -1,4 +1,5 @@
-/* elab_sched.c: the schedule. It is run when compiling: loops are unrolled, and what is left is a list of steps (program.h, Do). */
+/* elab_sched.c: the schedule. It is run when compiling: loops are unrolled, and what is left is a list of steps
+   (program.h, Do). */
 #include <math.h>
 #include <string.h>
 #include "elab_int.h"
@@ -6,7 +7,8 @@
 typedef struct { Elabmodel *em; ModelInst *inst; } Default;
 static struct {
     VEC(LoopVar) var;
-    VEC(Default) dflt; int start;            /* models used by their name alone: made where this block of the schedule starts */
+    VEC(Default) dflt; int start;            /* models used by their name alone: made where this block of the schedule
+                                                starts */
     int repeat;
     VEC(Do *) table; VEC(Ast *) table_ast; VEC(Scope *) table_scope;
 } sc;
@@ -129,12 +131,14 @@ static Entry *value_entry(Scope *s, Ast *e, int n, const char *const *names, con
     if (x.node->rank) { error_at(e->loc, "this is one number, not %s", v_show(x)); return NULL; }
     Node *out = n_cast(x.node, flag ? BOOL : F64);
     if (!flag) out = n_reshape(out, 0, NULL);
-    return entry_close(arena_printf("%s.%d", label, el.p->entry.n), NULL, 1, &in, &(Bind){ B_FIELD, 0 }, 1, &out, &(Bind){ B_OUT, 0 }, e->loc);
+    return entry_close(arena_printf("%s.%d", label, el.p->entry.n), NULL, 1, &in, &(Bind){ B_FIELD, 0 }, 1, &out,
+                       &(Bind){ B_OUT, 0 }, e->loc);
 }
 
 /* ---- train and test */
 
-/* The states that `learning` names in this model; a name that a model lacks is skipped, one that all lack is an error. */
+/* The states that `learning` names in this model; a name that a model lacks is skipped, one that all lack is an
+   error. */
 static int learning_vars(Elabmodel *em, SchedClauses *c, Var ***out, bool *hit)
 {
     VEC(Var *) all = { 0 };
@@ -183,9 +187,15 @@ static void fill_fields(Do *d, ModelInst *m, Stream *s, const int *from)
 
 static bool lanes_fit(Ast *st, SchedClauses *c, const void *stream)
 {
-    if (c->lanes && !c->batch) { error_at(st->loc, "`lanes` cuts the stream into as many stretches as the batch has items: batch B lanes"); return false; }
+    if (c->lanes && !c->batch) {
+        error_at(st->loc, "`lanes` cuts the stream into as many stretches as the batch has items: batch B lanes");
+        return false;
+    }
     if (c->lanes && c->shuffled) { error_at(st->loc, "lanes are read in order, not shuffled"); return false; }
-    if ((c->lanes || c->carry) && !stream) { error_at(st->loc, "`%s` is about a stream's items, and there is no stream", c->lanes ? "lanes" : "carry"); return false; }
+    if ((c->lanes || c->carry) && !stream) {
+        error_at(st->loc, "`%s` is about a stream's items, and there is no stream", c->lanes ? "lanes" : "carry");
+        return false;
+    }
     return true;
 }
 
@@ -195,9 +205,11 @@ static bool carry_fits(const Do *d, Loc at)
     if (!d->carry || !d->fresh) return true;
     for (int i = 0; i < el.p->todo.n; i++) {
         const Do *e = el.p->todo.at[i];
-        if (e->inst == d->inst && (e->kind == DO_TRAIN || e->kind == DO_TEST) && e->fresh && e->batch == d->batch) return true;
+        if (e->inst == d->inst && (e->kind == DO_TRAIN || e->kind == DO_TEST) && e->fresh && e->batch == d->batch)
+            return true;
     }
-    error_at(at, "`carry` goes on from the state that an earlier train of '%s' with as many lanes left, and there is none", d->name);
+    error_at(at, "`carry` goes on from the state that an earlier train of '%s' with as many lanes left, and there is "
+                 "none", d->name);
     return false;
 }
 
@@ -208,15 +220,25 @@ static void train(Scope *s, Ast *st)
     Value mv = eval(s, st->a);
     int nm = model_list(mv, m, st->a->loc);
     Stream *stream = st->b ? sched_stream(eval(s, st->b), st->b->loc) : NULL;
-    int64_t batch = c->batch ? whole(s, c->batch, "a batch", 1) : 1, count = c->count ? whole(s, c->count, "a number of steps or epochs", 0) : -1;
-    if (c->nlearning) { error_at(c->learning[0]->loc, "`learning` is a clause of test; a train moves all that learns"); return; }
+    int64_t batch = c->batch ? whole(s, c->batch, "a batch", 1) : 1;
+    int64_t count = c->count ? whole(s, c->count, "a number of steps or epochs", 0) : -1;
+    if (c->nlearning) {
+        error_at(c->learning[0]->loc, "`learning` is a clause of test; a train moves all that learns");
+        return;
+    }
     if (!c->count) { error_at(st->loc, "train needs a length: for N steps, or for N epochs"); return; }
     if (!nm || (st->b && !stream) || batch < 1 || count < 0 || !lanes_fit(st, c, stream)) return;
     if (batch > 1 << 24) { error_at(c->batch->loc, "a batch of %lld is too large", (long long)batch); return; }
     for (int i = 0; i < nm; i++) {
         int from[16] = { 0 };
-        if (m[i]->em->root && !m[i]->em->root->def->ninputs && stream) { error_at(st->b->loc, "'%s' runs over (), without a stream", m[i]->name); continue; }
-        if (c->epochs && !stream) { error_at(st->loc, "epochs are of a stream; `for N steps` is what this model wants"); continue; }
+        if (m[i]->em->root && !m[i]->em->root->def->ninputs && stream) {
+            error_at(st->b->loc, "'%s' runs over (), without a stream", m[i]->name);
+            continue;
+        }
+        if (c->epochs && !stream) {
+            error_at(st->loc, "epochs are of a stream; `for N steps` is what this model wants");
+            continue;
+        }
         Version *v = version_get(m[i]->em, stream, batch, true, c->lanes, 0, NULL, st->b ? st->b->loc : st->loc, from);
         if (!v) continue;
         Do *d = do_new(DO_TRAIN, st->loc);
@@ -238,11 +260,16 @@ static void test_on(Scope *s, Ast *st, ModelInst **m, int nm, Stream *stream, in
         int from[16] = { 0 };
         Var **learn;
         int n = learning_vars(m[i]->em, st->sc, &learn, hit);
-        if (m[i]->em->root && !m[i]->em->root->def->ninputs && stream) { error_at(st->b->loc, "'%s' runs over (), without a stream", m[i]->name); continue; }
-        Version *v = version_get(m[i]->em, stream, batch, false, st->sc->lanes, n, learn, st->b ? st->b->loc : st->loc, from);
+        if (m[i]->em->root && !m[i]->em->root->def->ninputs && stream) {
+            error_at(st->b->loc, "'%s' runs over (), without a stream", m[i]->name);
+            continue;
+        }
+        Version *v = version_get(m[i]->em, stream, batch, false, st->sc->lanes, n, learn, st->b ? st->b->loc : st->loc,
+                                 from);
         if (!v) continue;
         Do *d = do_new(DO_TEST, st->loc);
-        d->inst = m[i]->id; d->name = m[i]->name; d->model = m[i]->em->m; d->stream = stream; d->batch = batch; d->learning = n > 0;
+        d->inst = m[i]->id; d->name = m[i]->name; d->model = m[i]->em->m; d->stream = stream; d->batch = batch;
+        d->learning = n > 0;
         fill_reports(d, v);
         d->carry = st->sc->carry; d->lanes = st->sc->lanes;
         if (!carry_fits(d, st->loc)) continue;
@@ -258,7 +285,10 @@ static void test(Scope *s, Ast *st)
     int nm = model_list(eval(s, st->a), m, st->a->loc);
     int64_t batch = c->batch ? whole(s, c->batch, "a batch", 1) : 1;
     bool *hit = NEWN(bool, c->nlearning + 1);
-    if (c->count || c->until || c->shuffled) { error_at(st->loc, "`for`, `until` and `shuffled` are clauses of train; a test reads each item once"); return; }
+    if (c->count || c->until || c->shuffled) {
+        error_at(st->loc, "`for`, `until` and `shuffled` are clauses of train; a test reads each item once");
+        return;
+    }
     if (!nm || batch < 1 || !lanes_fit(st, c, st->b)) return;
     if (batch > 1 << 24) { error_at(c->batch->loc, "a batch of %lld is too large", (long long)batch); return; }
     int errors = error_count();
@@ -285,7 +315,8 @@ static void live(Scope *s, Ast *st)
     if (!m) return;
     l.n = learning_vars(m->em, c, &l.var, hit);
     check_learning(c, hit, &m, 1);
-    for (int i = 0; i < c->nlearning; i++) l.names = arena_printf("%s%s%s", l.names, i ? "," : "", ast_text(c->learning[i]));
+    for (int i = 0; i < c->nlearning; i++)
+        l.names = arena_printf("%s%s%s", l.names, i ? "," : "", ast_text(c->learning[i]));
     if (l.n) PUSH(m->em->live, l);
 }
 
@@ -403,7 +434,8 @@ static void check_axis(const char *name, Loc at)
     for (int i = 0; i < el.p->todo.n; i++)
         for (int k = 0; k < el.p->todo.at[i]->var.n; k++) PUSH(all, el.p->todo.at[i]->var.at[k].name);
     const char *near = nearest(name, all.at, all.n);
-    error_at(at, "'%s' is no loop variable of the schedule, nor `model` or `stream`%s%s%s", name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    error_at(at, "'%s' is no loop variable of the schedule, nor `model` or `stream`%s%s%s", name,
+             near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
 /* Tables are computed when all tests are known. */
@@ -411,10 +443,15 @@ static void finish_table(Do *d, Ast *st, Scope *s)
 {
     Asts used = { 0 };
     VEC(const char *) all = { 0 };
-    if (!error_count()) { check_axis(d->rows, st->sc->rows_loc); check_axis(d->cols, st->sc->cols_loc); check_axis(d->cells, st->sc->cells_loc); }
+    if (!error_count()) {
+        check_axis(d->rows, st->sc->rows_loc);
+        check_axis(d->cols, st->sc->cols_loc);
+        check_axis(d->cells, st->sc->cells_loc);
+    }
     report_names_in(st->a, &used);
     for (int i = 0; i < el.p->todo.n; i++)
-        for (int k = 0; el.p->todo.at[i]->kind == DO_TEST && k < el.p->todo.at[i]->report.n; k++) PUSH(all, el.p->todo.at[i]->report.at[k]);
+        for (int k = 0; el.p->todo.at[i]->kind == DO_TEST && k < el.p->todo.at[i]->report.n; k++)
+            PUSH(all, el.p->todo.at[i]->report.at[k]);
     for (int i = 0; i < used.n; i++) {
         bool report = false, twice = false;
         for (int k = 0; k < all.n; k++) report |= !strcmp(all.at[k], used.at[i]->name);
@@ -424,7 +461,9 @@ static void finish_table(Do *d, Ast *st, Scope *s)
         if (!report && scope_find(s, used.at[i]->name, &v)) continue;
         if (!report) {
             const char *near = nearest(used.at[i]->name, all.at, all.n);
-            if (!error_count()) error_at(used.at[i]->loc, "no test reports '%s'%s%s%s", used.at[i]->name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+            if (!error_count())
+                error_at(used.at[i]->loc, "no test reports '%s'%s%s%s", used.at[i]->name, near ? "; did you mean '" :
+                         "", near ? near : "", near ? "'?" : "");
             return;
         }
         PUSH(d->names, used.at[i]->name);

@@ -1,5 +1,5 @@
-/* elab_state.c: instances of blocks and the states in them: paths, initial values, and the clauses `every` and `with` that hold for
-   each state (the innermost wins: its own, those of the instances around it, the model's default). */
+/* elab_state.c: instances of blocks and the states in them: paths, initial values, and the clauses `every` and `with`
+   that hold for each state (the innermost wins: its own, those of the instances around it, the model's default). */
 #include <string.h>
 #include "elab_int.h"
 #include "explain.h"
@@ -30,7 +30,8 @@ Var *var_of(State *st)
     return NULL;
 }
 
-Var *var_new(Elabmodel *em, const char *path, const char *name, StateKind kind, Dt dt, int rank, const int32_t *dim, Node *born, Loc at)
+Var *var_new(Elabmodel *em, const char *path, const char *name, StateKind kind, Dt dt, int rank, const int32_t *dim,
+             Node *born, Loc at)
 {
     Var *v = NEW(Var);
     State *st = NEW(State);
@@ -76,7 +77,8 @@ Value var_value(Var *v)
     if (v->inner) return inner_value(v);
     if (el.mode == M_INIT) return v->born;
     if (el.mode != M_STEP) {
-        error_at(el.finish_report ? el.finish_report->ast->loc : v->st->loc, "the state '%s' cannot be read here; what stands around avg() is computed "
+        error_at(el.finish_report ? el.finish_report->ast->loc : v->st->loc,
+                 "the state '%s' cannot be read here; what stands around avg() is computed "
                  "from averages and constants alone", v->st->path);
         return v_err();
     }
@@ -103,7 +105,8 @@ void var_set(Var *v, Value x, Loc at)
     uint16_t lanes = v->frame ? v->axes : 0;
     if (in_event() && !v->inner && !event_value(x.node, at)) return;
     if (x.axes & ~lanes) {
-        error_at(at, "'%s' moves once a step, and this value is each item's own; pool() makes one value of a batch", v->st->path);
+        error_at(at, "'%s' moves once a step, and this value is each item's own; pool() makes one value of a batch",
+                 v->st->path);
         return;
     }
     x = v_stretch(x, v->st->rank, v->st->dim, at, arena_printf("the state '%s'", v->st->path));
@@ -169,7 +172,8 @@ static const char *below(const char *path, const char *around)
 static Ast *pick_rule(Clauses *cl, const char *path, const char *around)
 {
     if (!cl || !cl->with) return NULL;
-    if (cl->with->kind == E_TUPLE && cl->with->n && cl->with->list[0]->kind == E_PAIR) return rule_by_name(cl->with, below(path, around));
+    if (cl->with->kind == E_TUPLE && cl->with->n && cl->with->list[0]->kind == E_PAIR)
+        return rule_by_name(cl->with, below(path, around));
     return cl->with;
 }
 
@@ -183,7 +187,10 @@ Ast *var_with(Var *v, Scope **scope)
         s = i->parent ? call_scope(i->parent, i->cl_scope) : i->cl_scope;
         if (!with && !i->parent) { with = pick_rule(i->dflt, v->st->path, i->path); s = call_scope(i, i->dflt_scope); }
     }
-    if (!with && v->inner && v->lvl && v->lvl->dflt) { with = pick_rule(v->lvl->dflt, v->st->path, v->lvl->path); s = v->lvl->decl; }
+    if (!with && v->inner && v->lvl && v->lvl->dflt) {
+        with = pick_rule(v->lvl->dflt, v->st->path, v->lvl->path);
+        s = v->lvl->decl;
+    }
     *scope = level_scope(v, s);
     return with;
 }
@@ -194,13 +201,17 @@ Value var_rule(Var *v, Loc at)
     Scope *s;
     Ast *with = var_with(v, &s);
     if (!with) {
-        error_at(v->st->loc, "no rule moves '%s': write `with RULE` here, on the instance around it, or in the model's `default`", v->st->path);
+        error_at(v->st->loc, "no rule moves '%s': write `with RULE` here, on the instance around it, or in the model's "
+                             "`default`", v->st->path);
         note_at(at, "this `minimize` would move it");
         return v_err();
     }
     Value r = eval(s, with);
     if (r.kind == V_ERR) return r;
-    if (r.kind != V_DEF || !r.clo->def || r.clo->def->kind != D_RULE) { error_at(with->loc, "`with` takes a rule, not %s", v_show(r)); return v_err(); }
+    if (r.kind != V_DEF || !r.clo->def || r.clo->def->kind != D_RULE) {
+        error_at(with->loc, "`with` takes a rule, not %s", v_show(r));
+        return v_err();
+    }
     r.loc = with->loc;
     if (v->st->rule == NULL) v->st->rule = intern(ast_text(with));
     return r;
@@ -236,7 +247,10 @@ static Value drawn_value(Scope *s, Ast *draw, int rank, const int32_t *dim)
         return v_err();
     }
     const char *none[3] = { NULL, NULL, NULL };
-    for (int i = 0; i < draw->n; i++) { arg[i + 1] = eval(s, draw->list[i]); if (arg[i + 1].kind == V_ERR) return v_err(); }
+    for (int i = 0; i < draw->n; i++) {
+        arg[i + 1] = eval(s, draw->list[i]);
+        if (arg[i + 1].kind == V_ERR) return v_err();
+    }
     arg[0] = shape;
     if (uniform) return builtin_call(builtin_find("uniform"), 3, arg, none, draw->loc);
     Value z = builtin_call(builtin_find("normal"), 1, arg, none, draw->loc);
@@ -257,15 +271,27 @@ Value init_value(Elabmodel *em, const char *path, Scope *s, Ast *stmt, Loc at, i
             Value d = eval(s, stmt->type->list[i]);
             if (d.kind == V_ERR) return d;
             ok = v_integer(d, &k) && k >= 1 && k <= INT32_MAX;
-            if (!ok) error_at(stmt->type->list[i]->loc, "a dimension is a whole number of at least 1, known when compiling, not %s", v_show(d));
+            if (!ok)
+                error_at(stmt->type->list[i]->loc, "a dimension is a whole number of at least 1, known when compiling, "
+                                                   "not %s", v_show(d));
             else dim[i] = (int32_t)k;
         }
         if (!ok) return v_err();
         int64_t size = 1;
-        for (int i = 0; i < *rank; i++) if ((size *= dim[i]) > (int64_t)1 << 40) { error_at(stmt->type->loc, "this tensor is too large"); return v_err(); }
+        for (int i = 0; i < *rank; i++)
+            if ((size *= dim[i]) > (int64_t)1 << 40) {
+                error_at(stmt->type->loc, "this tensor is too large");
+                return v_err();
+            }
     }
-    if (!stmt->a) { error_at(at, "'%s' needs an initial value: `= expr`, `~ normal(s)` or `~ uniform(a, b)`", path); return v_err(); }
-    if (stmt->drawn && !stmt->type) { error_at(stmt->a->loc, "a drawn initial value needs a shape: `name : [d] ~ normal(s)`"); return v_err(); }
+    if (!stmt->a) {
+        error_at(at, "'%s' needs an initial value: `= expr`, `~ normal(s)` or `~ uniform(a, b)`", path);
+        return v_err();
+    }
+    if (stmt->drawn && !stmt->type) {
+        error_at(stmt->a->loc, "a drawn initial value needs a shape: `name : [d] ~ normal(s)`");
+        return v_err();
+    }
     Value v = stmt->drawn ? drawn_value(s, stmt->a, *rank, dim) : eval(s, stmt->a);
     if (v.kind == V_ERR) return v;
     v = v_as_tensor(v, stmt->a->loc);
@@ -310,7 +336,8 @@ static char *fill_index(const char *text, Scope *s)
 {
     const char *open = strchr(text, '{'), *close = open ? strchr(open, '}') : NULL;
     Value v;
-    if (!close || !scope_find(s, intern(arena_strndup(open + 1, (size_t)(close - open - 1))), &v)) return arena_strdup(text);
+    if (!close || !scope_find(s, intern(arena_strndup(open + 1, (size_t)(close - open - 1))), &v))
+        return arena_strdup(text);
     return arena_printf("%.*s%s%s", (int)(open - text), text, v_text(v), fill_index(close + 1, s));
 }
 
@@ -324,7 +351,11 @@ static bool value_from_file(Inst *i, const char *path, Value *v, Loc *at)
             if (strcmp(ast_text(i->map[k]->a), rel)) continue;
             Value name = eval(i->from_scope, i->map[k]->b);
             *at = i->map[k]->loc;
-            if (name.kind != V_STR) { error_at(*at, "the tensor's name in the file is a text"); *v = v_err(); return true; }
+            if (name.kind != V_STR) {
+                error_at(*at, "the tensor's name in the file is a text");
+                *v = v_err();
+                return true;
+            }
             Node *n = file_tensor(i->from, fill_index(name.str, i->from_scope), float_dt(), *at);
             *v = n ? v_tensor(n, 0) : v_err();
             return true;
@@ -362,12 +393,17 @@ static void declare_state(Inst *i, Scope *s, Ast *st, Ast *name)
     Value v = init_value(i->em, path, s, st, name->loc, &rank, dim, &dt), other;
     Loc at;
     for (int k = 0; k < i->init.n && v.kind != V_ERR; k++)
-        if (i->init.at[k].name == name->name) v = v_stretch(v_convert(i->init.at[k].v, dt, i->init.at[k].at), rank, dim, i->init.at[k].at, arena_printf("'%s'", path));
-    if (v.kind != V_ERR && value_from_file(i, path, &other, &at)) v = other.kind == V_ERR ? other : v_stretch(v_convert(other, dt, at), rank, dim, at, arena_printf("'%s'", path));
+        if (i->init.at[k].name == name->name)
+            v = v_stretch(v_convert(i->init.at[k].v, dt, i->init.at[k].at), rank, dim, i->init.at[k].at,
+                          arena_printf("'%s'", path));
+    if (v.kind != V_ERR && value_from_file(i, path, &other, &at))
+        v = other.kind == V_ERR ? other : v_stretch(v_convert(other, dt, at), rank, dim, at,
+                                                    arena_printf("'%s'", path));
     Node *born = v.kind == V_ERR ? NULL : v_full(v, 0, rank, dim);
     init_end(save);
     if (!born) { i->em->broken = true; scope_bind(s, name->name, v_err(), name->loc); return; }
-    Var *var = var_new(i->em, path, name->name, st->kind == S_LEARN ? ST_LEARN : ST_STATE, dt, rank, dim, born, name->loc);
+    Var *var = var_new(i->em, path, name->name, st->kind == S_LEARN ? ST_LEARN : ST_STATE, dt, rank, dim, born,
+                       name->loc);
     var->inst = i; var->cl = st->cl; var->cl_scope = s;
     add_member(i, name->name, var, NULL, v_none());
     bind_var(s, name->name, var, name->loc);
@@ -383,7 +419,13 @@ static Inst *declare_inst(Inst *i, Scope *s, Ast *st, const char *name, Value v)
     in->cl = st->cl; in->cl_scope = s;
     if (st->cl && st->cl->from) {
         Value f = eval(s, st->cl->from);
-        if (f.kind == V_STR) { in->from = f.str; in->map = st->cl->map; in->nmap = st->cl->nmap; in->from_scope = s; in->from_at = st->cl->from->loc; }
+        if (f.kind == V_STR) {
+            in->from = f.str;
+            in->map = st->cl->map;
+            in->nmap = st->cl->nmap;
+            in->from_scope = s;
+            in->from_at = st->cl->from->loc;
+        }
         else if (f.kind != V_ERR) error_at(st->cl->from->loc, "`from` takes a file's name");
     }
     if (st->cl && !clause_supported(st->cl, st->loc)) i->em->broken = true;
@@ -430,11 +472,16 @@ static void declare_learn(Inst *i, Scope *s, Ast *st)
         Scope *probe = scope_new(s, st->loc);             /* the first turn of `for` tells what it is */
         if (st->cl && st->cl->in) {
             Value *it = NULL, over = eval_quiet(s, st->cl->in);
-            if (over.kind == V_LIST && list_items(over, &it, st->loc) > 0) bind_names(probe, st->cl->vars, st->cl->nvars, st->cl->nvars > 1, it[0], st->loc);
+            if (over.kind == V_LIST && list_items(over, &it, st->loc) > 0)
+                bind_names(probe, st->cl->vars, st->cl->nvars, st->cl->nvars > 1, it[0], st->loc);
         }
         Value v = eval(probe, st->a);
         init_end(save);
-        if (v.kind == V_ERR) { i->em->broken = true; for (int k = 0; k < st->nnames; k++) scope_bind(s, st->names[k]->name, v, st->names[k]->loc); return; }
+        if (v.kind == V_ERR) {
+            i->em->broken = true;
+            for (int k = 0; k < st->nnames; k++) scope_bind(s, st->names[k]->name, v, st->names[k]->loc);
+            return;
+        }
         if (is_block(v)) {
             for (int k = 0; k < st->nnames; k++) declare_insts(i, s, st, st->names[k], v);
             return;
@@ -494,8 +541,10 @@ void declare(Inst *i, Scope *s, Ast *st)
             bind_names(s, st->names, st->nnames, st->tuple, it[k], st->loc);
             for (int j = 0; j < st->nbody; j++)
                 if (st->body[j]->kind == S_LEARN || st->body[j]->kind == S_STATE) {
-                    error_at(st->body[j]->loc, "states are not declared in a `for`; write `learn NAME = Block(..) for i in LIST`");
-                    for (int m = 0; m < st->body[j]->nnames; m++) scope_bind(s, st->body[j]->names[m]->name, v_err(), st->loc);
+                    error_at(st->body[j]->loc, "states are not declared in a `for`; write `learn NAME = Block(..) for "
+                                               "i in LIST`");
+                    for (int m = 0; m < st->body[j]->nnames; m++)
+                        scope_bind(s, st->body[j]->names[m]->name, v_err(), st->loc);
                     return;
                 }
         }
@@ -533,14 +582,19 @@ void inst_declare(Inst *i)
     if (depth > 100) { error_at(i->at, "'%s' contains itself", i->def->name); return; }
     depth++;
     el.inst = i;
-    for (int k = 0; k < i->def->nbody; k++) if (i->def->body[k]->kind == S_DEFAULT) declare(i, i->scope, i->def->body[k]);
-    for (int k = 0; k < i->def->nbody; k++) if (i->def->body[k]->kind != S_DEFAULT) declare(i, i->scope, i->def->body[k]);
+    for (int k = 0; k < i->def->nbody; k++)
+        if (i->def->body[k]->kind == S_DEFAULT) declare(i, i->scope, i->def->body[k]);
+    for (int k = 0; k < i->def->nbody; k++)
+        if (i->def->body[k]->kind != S_DEFAULT) declare(i, i->scope, i->def->body[k]);
     el.inst = keep;
     depth--;
     for (int k = 0; k < i->init.n; k++) {
         bool found = false;
         VEC(const char *) all = { 0 };
-        for (int j = 0; j < i->member.n; j++) { found |= i->member.at[j].name == i->init.at[k].name; PUSH(all, i->member.at[j].name); }
+        for (int j = 0; j < i->member.n; j++) {
+            found |= i->member.at[j].name == i->init.at[k].name;
+            PUSH(all, i->member.at[j].name);
+        }
         for (int j = 0; j < i->def->nparams; j++) PUSH(all, i->def->params[j]->name);
         if (found) continue;
         const char *near = nearest(i->init.at[k].name, all.at, all.n);
@@ -561,7 +615,8 @@ Value inst_member(Inst *i, const char *name, Loc at)
         return m->list;
     }
     const char *near = nearest(name, all.at, all.n);
-    error_at(at, "'%s' has no state and no instance '%s'%s%s%s", i->path, name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    error_at(at, "'%s' has no state and no instance '%s'%s%s%s", i->path, name, near ? "; did you mean '" : "",
+             near ? near : "", near ? "'?" : "");
     return v_err();
 }
 

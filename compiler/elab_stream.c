@@ -1,5 +1,5 @@
-/* elab_stream.c: streams. A reader is opened by the runtime; a generator and a map become entries that make one item; slices, `when`, sums,
-   mixes and windows are told to the runtime. Equal streams (same canonical name) are one. */
+/* elab_stream.c: streams. A reader is opened by the runtime; a generator and a map become entries that make one item;
+   slices, `when`, sums, mixes and windows are told to the runtime. Equal streams (same canonical name) are one. */
 #include <math.h>
 #include <string.h>
 #include "elab_int.h"
@@ -46,7 +46,10 @@ static Stream *stream_new(StreamKind kind, const char *name, Loc at)
     return s;
 }
 
-static void copy_fields(Stream *to, Stream *from) { for (int i = 0; i < from->field.n; i++) PUSH(to->field, from->field.at[i]); }
+static void copy_fields(Stream *to, Stream *from)
+{
+    for (int i = 0; i < from->field.n; i++) PUSH(to->field, from->field.at[i]);
+}
 
 static Stream *as_stream(Value v, Loc at)
 {
@@ -58,21 +61,25 @@ static Stream *as_stream(Value v, Loc at)
 
 /* ---- item functions: generators, maps, conditions */
 
-typedef struct { Mode mode; Version *v; Lvl *lvl; Inst *inst; Elabmodel *em; Axes axes; DrawContext draws; Version body; Lvl here; Node *index; } Item;
+typedef struct { Mode mode; Version *v; Lvl *lvl; Inst *inst; Elabmodel *em; Axes axes; DrawContext draws; Version body;
+                 Lvl here; Node *index; } Item;
 
 static void item_begin(Item *it, const char *path)
 {
-    it->mode = el.mode; it->v = el.v; it->lvl = el.lvl; it->inst = el.inst; it->em = el.em; it->axes = axes; it->draws = draws;
+    it->mode = el.mode; it->v = el.v; it->lvl = el.lvl; it->inst = el.inst; it->em = el.em; it->axes = axes;
+    it->draws = draws;
     memset(&it->body, 0, sizeof it->body);
     it->here = (Lvl){ .kind = L_STREAM };
     el.mode = M_STREAM; el.v = NULL; el.lvl = &it->here; el.inst = NULL; axes.n = 0;
     it->index = entry_in(&it->body, B_INDEX, 0, I64, 0, NULL);
-    draws = (DrawContext){ .seed = entry_in(&it->body, B_SEED, 0, I64, 0, NULL), .step = n_iconst(I64, 0), .item = it->index, .path = path };
+    draws = (DrawContext){ .seed = entry_in(&it->body, B_SEED, 0, I64, 0, NULL), .step = n_iconst(I64, 0),
+                           .item = it->index, .path = path };
 }
 
 static void item_end(Item *it)
 {
-    el.mode = it->mode; el.v = it->v; el.lvl = it->lvl; el.inst = it->inst; el.em = it->em; axes = it->axes; draws = it->draws;
+    el.mode = it->mode; el.v = it->v; el.lvl = it->lvl; el.inst = it->inst; el.em = it->em; axes = it->axes;
+    draws = it->draws;
 }
 
 static bool free_dim_error(Scope *s, Ast *p)
@@ -81,7 +88,10 @@ static bool free_dim_error(Scope *s, Ast *p)
         Value v = eval(s, p->type->list[i]);
         int64_t k;
         if (v.kind == V_ERR) return true;
-        if (!v_integer(v, &k) || k < 1 || k > INT32_MAX) { error_at(p->type->list[i]->loc, "a dimension is a whole number of at least 1, not %s", v_show(v)); return true; }
+        if (!v_integer(v, &k) || k < 1 || k > INT32_MAX) {
+            error_at(p->type->list[i]->loc, "a dimension is a whole number of at least 1, not %s", v_show(v));
+            return true;
+        }
     }
     return false;
 }
@@ -92,18 +102,26 @@ static bool declare_fields(Stream *st, Ast **out, int n, Scope *s)
     for (int i = 0; i < n; i++) {
         Field f = { .name = out[i]->name, .loc = out[i]->loc };
         bool ok;
-        if (!out[i]->type) { error_at(out[i]->loc, "the field '%s' needs a shape: %s : []", out[i]->name, out[i]->name); return false; }
+        if (!out[i]->type) {
+            error_at(out[i]->loc, "the field '%s' needs a shape: %s : []", out[i]->name, out[i]->name);
+            return false;
+        }
         f.dt = elem_type(out[i]->type, &ok);
         f.rank = out[i]->type->n;
         if (!ok || free_dim_error(s, out[i])) return false;
         if (f.rank >= MAXDIM) { error_at(out[i]->loc, "a field has at most %d axes", MAXDIM - 1); return false; }
-        for (int k = 0; k < f.rank; k++) { int64_t d; v_integer(eval(s, out[i]->type->list[k]), &d); f.dim[k] = (int32_t)d; }
+        for (int k = 0; k < f.rank; k++) {
+            int64_t d;
+            v_integer(eval(s, out[i]->type->list[k]), &d);
+            f.dim[k] = (int32_t)d;
+        }
         PUSH(st->field, f);
     }
     return true;
 }
 
-/* Binds the fields of src that `names` wants: by name, or all of them in order. take[i]: which field input i of the entry reads. */
+/* Binds the fields of src that `names` wants: by name, or all of them in order. take[i]: which field input i of the
+   entry reads. */
 static bool take_fields(Item *it, Stream *src, Ast **names, int n, Scope *s, Stream *st, Loc at)
 {
     int *which = NEWN(int, n + 1);
@@ -114,7 +132,12 @@ static bool take_fields(Item *it, Stream *src, Ast **names, int n, Scope *s, Str
         by_name &= which[i] >= 0;
     }
     if (!by_name) {
-        if (n != src->field.n) { error_at(n ? loc_span(names[0]->loc, names[n - 1]->loc) : at, "the stream '%s' has %d fields, and %d other names are given for them", src->name, src->field.n, n); return false; }
+        if (n != src->field.n) {
+            error_at(n ? loc_span(names[0]->loc, names[n - 1]->loc) : at,
+                     "the stream '%s' has %d fields, and %d other names are given for them", src->name, src->field.n,
+                     n);
+            return false;
+        }
         for (int i = 0; i < n; i++) which[i] = i;
     }
     for (int i = 0; i < n; i++) {
@@ -170,7 +193,10 @@ static Nodes find_fixed(const Item *it, int nout, Node **out)
         Reach *own = &r[order[i]->id];
         own->item = of_item(it, order[i]);
         own->dear = costs_much(order[i]);
-        for (int k = 0; k < order[i]->nin; k++) { own->item |= r[order[i]->in[k]->id].item; own->dear |= r[order[i]->in[k]->id].dear; }
+        for (int k = 0; k < order[i]->nin; k++) {
+            own->item |= r[order[i]->in[k]->id].item;
+            own->dear |= r[order[i]->in[k]->id].dear;
+        }
     }
     for (int i = 0; i < n; i++)
         for (int k = 0; r[order[i]->id].item && k < order[i]->nin; k++) {
@@ -181,7 +207,8 @@ static Nodes find_fixed(const Item *it, int nout, Node **out)
     return cut;
 }
 
-/* Closes the item's function, and before it the one that is called once, whose results are inputs behind the taken fields. */
+/* Closes the item's function, and before it the one that is called once, whose results are inputs behind the taken
+   fields. */
 static bool close_item(Stream *st, Item *it, const char *name, int nout, Node **out, const Bind *bind, Loc at)
 {
     Nodes cut = find_fixed(it, nout, out);
@@ -189,12 +216,15 @@ static bool close_item(Stream *st, Item *it, const char *name, int nout, Node **
         Bind *to = NEWN(Bind, cut.n);
         Node **given = NEWN(Node *, cut.n);
         for (int i = 0; i < cut.n; i++) to[i] = (Bind){ B_OUT, i };
-        st->once = entry_close(arena_printf("%s.once.%d", name, el.p->entry.n), NULL, it->body.in.n, it->body.in.at, it->body.bind.at, cut.n, cut.at, to, at);
+        st->once = entry_close(arena_printf("%s.once.%d", name, el.p->entry.n), NULL, it->body.in.n, it->body.in.at,
+                               it->body.bind.at, cut.n, cut.at, to, at);
         if (!st->once) return false;
-        for (int i = 0; i < cut.n; i++) given[i] = entry_in(&it->body, B_FIELD, st->take.n + i, cut.at[i]->dt, cut.at[i]->rank, cut.at[i]->dim);
+        for (int i = 0; i < cut.n; i++)
+            given[i] = entry_in(&it->body, B_FIELD, st->take.n + i, cut.at[i]->dt, cut.at[i]->rank, cut.at[i]->dim);
         graph_subst(nout, out, cut.n, cut.at, given);
     }
-    st->entry = entry_close(arena_printf("%s.%d", name, el.p->entry.n), NULL, it->body.in.n, it->body.in.at, it->body.bind.at, nout, out, bind, at);
+    st->entry = entry_close(arena_printf("%s.%d", name, el.p->entry.n), NULL, it->body.in.n, it->body.in.at,
+                            it->body.bind.at, nout, out, bind, at);
     return st->entry != NULL;
 }
 
@@ -210,7 +240,10 @@ static Stream *stream_when(Stream *src, Ast *cond, Scope *s, Ast **names, int n,
     Value c = v_err();
     if (take_fields(&it, src, names, n, in, st, at)) c = eval(in, cond);
     if (c.kind != V_ERR) c = v_convert(v_as_tensor(c, cond->loc), BOOL, cond->loc);
-    if (c.kind == V_TENSOR && c.node->rank) { error_at(cond->loc, "`when` takes one condition an item, and this is %s", v_show(c)); c = v_err(); }
+    if (c.kind == V_TENSOR && c.node->rank) {
+        error_at(cond->loc, "`when` takes one condition an item, and this is %s", v_show(c));
+        c = v_err();
+    }
     item_end(&it);
     if (error_count() > errors || c.kind != V_TENSOR) return NULL;
     st->kind = SM_WHEN; st->name = name; st->loc = at;
@@ -232,7 +265,10 @@ static bool run_item(Stream *st, Ast *def, Scope *s, Item *it)
     for (int i = 0; i < def->n; i++) {
         Field *f = &st->field.at[i];
         Value v;
-        if (!scope_find(s, f->name, &v)) { error_at(f->loc, "the body of the stream '%s' does not bind its field '%s'", def->name, f->name); return false; }
+        if (!scope_find(s, f->name, &v)) {
+            error_at(f->loc, "the body of the stream '%s' does not bind its field '%s'", def->name, f->name);
+            return false;
+        }
         if (v.kind == V_ERR) return false;
         Loc at = v.loc.line ? v.loc : f->loc;
         v = v_convert(v_as_tensor(v, at), f->dt, at);
@@ -271,13 +307,17 @@ static Value reader_stream(Ast *def, Scope *s, const char *name)
     Stream *base = innermost(st);
     bool fresh = base->id >= before && !base->def;        /* made by this declaration, not by one that it names */
     if (def->n) {
-        if (base->kind != SM_CSV && base->kind != SM_IDX && base->kind != SM_NPY && base->kind != SM_TEXT) { error_at(def->loc, "fields are declared where the file is read"); return v_err(); }
+        if (base->kind != SM_CSV && base->kind != SM_IDX && base->kind != SM_NPY && base->kind != SM_TEXT) {
+            error_at(def->loc, "fields are declared where the file is read");
+            return v_err();
+        }
         if (!fresh) {                                     /* the same file under other names: a reader of its own */
             Stream *copy = stream_new(base->kind, arena_printf("%s:%s", name, base->name), def->loc);
             int id = copy->id;
             const char *nm = copy->name;
             *copy = *base;
-            copy->id = id; copy->name = nm; copy->field.n = 0; copy->field.at = NULL; copy->field.cap = 0; copy->def = NULL;
+            copy->id = id; copy->name = nm; copy->field.n = 0; copy->field.at = NULL; copy->field.cap = 0;
+            copy->def = NULL;
             if (st == base) st = copy;
             else { error_at(def->loc, "this file is already a stream, with other fields"); return v_err(); }
             base = copy;
@@ -286,7 +326,10 @@ static Value reader_stream(Ast *def, Scope *s, const char *name)
         if (!declare_fields(base, def->list, def->n, s)) return v_err();
         shape_from(st);
     }
-    if (base->kind == SM_CSV && !base->field.n) { error_at(def->loc, "a csv stream names its fields: stream %s = csv(..) -> (x : [2], y : [])", def->name); return v_err(); }
+    if (base->kind == SM_CSV && !base->field.n) {
+        error_at(def->loc, "a csv stream names its fields: stream %s = csv(..) -> (x : [2], y : [])", def->name);
+        return v_err();
+    }
     if ((base->kind == SM_IDX || base->kind == SM_NPY) && base->field.n != base->path.n) {
         error_at(def->loc, "each file is one field: %d files, %d fields", base->path.n, base->field.n);
         return v_err();
@@ -326,10 +369,15 @@ static Value stream_make(Closure *c, const char *name, Loc at)
     if (def->b) {
         src = as_stream(eval(s, def->b), def->b->loc);
         if (!src) return v_err();
-        if (def->c) src = stream_when(src, def->c, s, def->inputs, def->ninputs, arena_printf("%s when %s in %s", src->name, ast_text(def->c), name), def->c->loc);
+        if (def->c)
+            src = stream_when(src, def->c, s, def->inputs, def->ninputs,
+                              arena_printf("%s when %s in %s", src->name, ast_text(def->c), name), def->c->loc);
         if (!src) return v_err();
     }
-    if (!def->n) { error_at(def->loc, "a stream names what it gives: stream %s -> (x : [2], y : []) { .. }", def->name); return v_err(); }
+    if (!def->n) {
+        error_at(def->loc, "a stream names what it gives: stream %s -> (x : [2], y : []) { .. }", def->name);
+        return v_err();
+    }
     Stream *st = NEW(Stream);
     Item it;
     st->kind = src ? SM_MAP : SM_GEN; st->name = name; st->def = def->name; st->loc = def->loc;
@@ -393,7 +441,8 @@ static bool same_fields(Stream *a, Stream *b, Loc at)
     bool same = a->field.n == b->field.n;
     for (int i = 0; same && i < a->field.n; i++) {
         Field *x = &a->field.at[i], *y = &b->field.at[i];
-        same = x->name == y->name && x->dt == y->dt && x->rank == y->rank && !memcmp(x->dim, y->dim, (size_t)x->rank * sizeof *x->dim);
+        same = x->name == y->name && x->dt == y->dt && x->rank == y->rank &&
+            !memcmp(x->dim, y->dim, (size_t)x->rank * sizeof *x->dim);
     }
     if (!same) error_at(at, "'%s' and '%s' have different fields", a->name, b->name);
     return same;
@@ -420,11 +469,17 @@ static Value stream_mix(Scope *s, Ast *e)
     const char *name = "mix(";
     for (int i = 0; i < e->n; i++) {
         double w;
-        if (e->list[i]->kind != E_PAIR) { error_at(e->list[i]->loc, "mix takes weights and streams: mix(0.85: A, 0.15: B)"); return v_err(); }
+        if (e->list[i]->kind != E_PAIR) {
+            error_at(e->list[i]->loc, "mix takes weights and streams: mix(0.85: A, 0.15: B)");
+            return v_err();
+        }
         Value wv = eval(s, e->list[i]->a);
         Stream *src = as_stream(eval(s, e->list[i]->b), e->list[i]->b->loc);
         if (!src || wv.kind == V_ERR) return v_err();
-        if (!v_number(wv, &w) || !(w >= 0 && w < INFINITY)) { error_at(e->list[i]->a->loc, "a weight is a number of at least 0, not %s", v_show(wv)); return v_err(); }
+        if (!v_number(wv, &w) || !(w >= 0 && w < INFINITY)) {
+            error_at(e->list[i]->a->loc, "a weight is a number of at least 0, not %s", v_show(wv));
+            return v_err();
+        }
         if (i && !same_fields(st->src.at[0], src, e->list[i]->loc)) return v_err();
         PUSH(st->src, src);
         PUSH(st->weight, w);
@@ -448,15 +503,24 @@ static Value stream_reader(Scope *s, Ast *e)
     int r = reader_index(e->a->name);
     const char *name = arena_printf("%s(", e->a->name);
     VEC(const char *) path = { 0 };
-    if (!readers[r].files) { error_at(e->loc, "the reader '%s' comes with the next release; there are csv, idx, npy and text", e->a->name); return v_err(); }
+    if (!readers[r].files) {
+        error_at(e->loc, "the reader '%s' comes with the next release; there are csv, idx, npy and text", e->a->name);
+        return v_err();
+    }
     for (int i = 0; i < e->n; i++) {
         Value v = eval(s, e->list[i]);
         if (v.kind == V_ERR) return v;
-        if (v.kind != V_STR) { error_at(e->list[i]->loc, "%s() takes file names, not %s", e->a->name, v_show(v)); return v_err(); }
+        if (v.kind != V_STR) {
+            error_at(e->list[i]->loc, "%s() takes file names, not %s", e->a->name, v_show(v));
+            return v_err();
+        }
         name = arena_printf("%s%s%s", name, i ? ", " : "", v.str);
         PUSH(path, v.str);
     }
-    if (!path.n || ((readers[r].kind == SM_CSV || readers[r].kind == SM_TEXT) && path.n != 1)) { error_at(e->loc, "%s() takes %s", e->a->name, path.n ? "one file" : "a file's name"); return v_err(); }
+    if (!path.n || ((readers[r].kind == SM_CSV || readers[r].kind == SM_TEXT) && path.n != 1)) {
+        error_at(e->loc, "%s() takes %s", e->a->name, path.n ? "one file" : "a file's name");
+        return v_err();
+    }
     name = arena_printf("%s)", name);
     Stream *st = stream_find(name);
     if (st) return stream_v(st);
@@ -473,13 +537,24 @@ static Value stream_window(Scope *s, Ast *e)
     if (!src) return v_err();
     Value v = eval(s, e->b), k = e->c ? eval(s, e->c) : v;
     if (v.kind == V_ERR || k.kind == V_ERR) return v_err();
-    if (!v_integer(v, &n) || n < 1 || n > 1 << 24) { error_at(e->b->loc, "a window is a whole number of items, at least 1, not %s", v_show(v)); return v_err(); }
-    if (!v_integer(k, &step) || step < 1) { error_at(e->c ? e->c->loc : e->b->loc, "a window's step is a whole number, at least 1, not %s", v_show(k)); return v_err(); }
+    if (!v_integer(v, &n) || n < 1 || n > 1 << 24) {
+        error_at(e->b->loc, "a window is a whole number of items, at least 1, not %s", v_show(v));
+        return v_err();
+    }
+    if (!v_integer(k, &step) || step < 1) {
+        error_at(e->c ? e->c->loc : e->b->loc, "a window's step is a whole number, at least 1, not %s", v_show(k));
+        return v_err();
+    }
     const char *name = e->op == 'a' ? arena_printf("%s window %lld anywhere", src->name, (long long)n)
-                     : e->c ? arena_printf("%s window %lld step %lld", src->name, (long long)n, (long long)step) : arena_printf("%s window %lld", src->name, (long long)n);
+                     : e->c ? arena_printf("%s window %lld step %lld", src->name, (long long)n, (long long)step)
+                     : arena_printf("%s window %lld", src->name, (long long)n);
     Stream *st = stream_find(name);
     if (st) return stream_v(st);
-    for (int i = 0; i < src->field.n; i++) if (src->field.at[i].rank + 2 > MAXDIM) { error_at(e->loc, "a field has at most %d axes", MAXDIM - 1); return v_err(); }
+    for (int i = 0; i < src->field.n; i++)
+        if (src->field.at[i].rank + 2 > MAXDIM) {
+            error_at(e->loc, "a field has at most %d axes", MAXDIM - 1);
+            return v_err();
+        }
     st = stream_new(SM_WINDOW, name, e->loc);
     st->n = n; st->step = step; st->anywhere = e->op == 'a';
     PUSH(st->src, src);
@@ -500,7 +575,8 @@ static Value stream_filter(Scope *s, Ast *e)
     const char *name = arena_printf("%s when %s", src->name, ast_text(e->b));
     for (Scope *k = s; k && !k->is_file; k = k->parent)
         for (Binding *b = k->first; b; b = b->next)
-            if (b->v.kind == V_NUM && strstr(ast_text(e->b), b->name)) name = arena_printf("%s, %s = %s", name, b->name, v_text(b->v));
+            if (b->v.kind == V_NUM && strstr(ast_text(e->b), b->name))
+                name = arena_printf("%s, %s = %s", name, b->name, v_text(b->v));
     return stream_v(stream_when(src, e->b, s, names, src->field.n, name, e->loc));
 }
 

@@ -1,20 +1,23 @@
 /* elab_uses.c: what rules see that name x, u, w: the uses of their matrix on the way to the objective, one a row.
 
-   A use of W : [o, i] is a product W @ x, W(x) or x @ W'. Wherever a state whose rule names x, u or w is multiplied, two things are
-   done. A tap is added, y = W x + 0: the gradient at that zero is u w, that of the objective at the output y. And W goes
-   through a STOP with a tag that no objective has; where a gradient reaches W on another way than through these, W is used otherwise, which
-   is an error. Inside a loop (a level whose body depends on its states) the tap is an ITEM, zeros for all items, and x leaves the loop as a
-   STACK. When the gradients have been taken the zeros go (graph.c), and nothing of all this is left.
+   A use of W : [o, i] is a product W @ x, W(x) or x @ W'. Wherever a state whose rule names x, u or w is multiplied,
+   two things are done. A tap is added, y = W x + 0: the gradient at that zero is u w, that of the objective at the
+   output y. And W goes through a STOP with a tag that no objective has; where a gradient reaches W on another way than
+   through these, W is used otherwise, which is an error. Inside a loop (a level whose body depends on its states) the
+   tap is an ITEM, zeros for all items, and x leaves the loop as a STACK. When the gradients have been taken the zeros
+   go (graph.c), and nothing of all this is left.
 
-   uses_product and uses_linear require operands that have met (frames_meet). uses_close and uses_closed stand around the making of a
-   loop. uses_taps and uses_seen are called by `minimize`, which differentiates with respect to the taps; uses_gather adds up the rows under
-   a clock. Guarantees: (u' * w) @ x is the gradient g, and rows whose weight is 0 have u = 0. */
+   uses_product and uses_linear require operands that have met (frames_meet). uses_close and uses_closed stand around
+   the making of a loop. uses_taps and uses_seen are called by `minimize`, which differentiates with respect to the
+   taps; uses_gather adds up the rows under a clock. Guarantees: (u' * w) @ x is the gradient g, and rows whose weight
+   is 0 have u = 0. */
 #include <string.h>
 #include "elab_int.h"
 #include "explain.h"
 
 /* How W was used: the logical axes of x and of the output y. L: leading axes of W itself, beyond [o, i]. */
-typedef enum { VECTOR, ROWS, COLUMNS } Form;     /* [L.., i] and [L.., o];  [L.., n.., i], [L.., n.., o];  [L.., i, n], [L.., o, n] */
+typedef enum { VECTOR, ROWS, COLUMNS } Form;     /* [L.., i] and [L.., o];  [L.., n.., i], [L.., n.., o];  [L.., i, n],
+                                                    [L.., o, n] */
 
 struct Use {
     Var *var;
@@ -53,7 +56,8 @@ static Ast *defined(Scope *s, Ast *name)
     return def && (def->kind == D_RULE || def->kind == D_CONST || def->kind == D_FN) ? def : NULL;
 }
 
-/* Does this rule, or one among its arguments, name x, u or w? Numbers among the arguments are not looked at: they may not be known yet. */
+/* Does this rule, or one among its arguments, name x, u or w? Numbers among the arguments are not looked at: they may
+   not be known yet. */
 static bool rule_sees(Scope *s, Ast *e)
 {
     if (e->kind == E_ARG) return rule_sees(s, e->a);
@@ -98,8 +102,10 @@ static bool moving(const Var *v)
 static Var *state_at(const Node *mark)
 {
     for (int i = el.inner.n - 1; i >= 0; i--)
-        if (el.inner.at[i]->frame && (el.inner.at[i]->cur.node == mark || el.inner.at[i]->at_block == mark)) return el.inner.at[i];
-    for (int i = 0; el.em && i < el.em->var.n; i++) if (el.em->var.at[i]->in && el.em->var.at[i]->cur.node == mark) return el.em->var.at[i];
+        if (el.inner.at[i]->frame && (el.inner.at[i]->cur.node == mark || el.inner.at[i]->at_block == mark))
+            return el.inner.at[i];
+    for (int i = 0; el.em && i < el.em->var.n; i++)
+        if (el.em->var.at[i]->in && el.em->var.at[i]->cur.node == mark) return el.em->var.at[i];
     return NULL;
 }
 
@@ -199,8 +205,8 @@ Value uses_linear(Value m, Value x, Loc at)
 
 static Node *behind_perm(Node *x) { return x->op == OP_PERM ? x->in[0] : x; }
 
-/* Before the loop of f is made: uses of states outside whose outputs are inside are further STACKs of it. Those that its results do not
-   reach are forgotten, and those of its own states. */
+/* Before the loop of f is made: uses of states outside whose outputs are inside are further STACKs of it. Those that
+   its results do not reach are forgotten, and those of its own states. */
 void uses_close(Frame *f, Nodes *res, Kinds *kind)
 {
     Node **order;
@@ -232,7 +238,8 @@ void uses_closed(Frame *f, Node *const *out)
         for (int k = 0; k < f->axis; k++) at += u->x.axes >> k & 1;
         for (int k = 0; k < x->rank; k++) map[k] = (int8_t)(k < at ? k + 1 : k == at ? 0 : k);
         u->x = v_tensor(n_perm(x, map), u->x.axes | (uint16_t)(1u << f->axis));
-        for (int k = 0; k < f->item.n; k++) if (f->item.at[k].formal == u->tap) { u->tap = behind_perm(f->item.at[k].operand); break; }
+        for (int k = 0; k < f->item.n; k++)
+            if (f->item.at[k].formal == u->tap) { u->tap = behind_perm(f->item.at[k].operand); break; }
         u->stack = -1;
     }
 }
@@ -243,7 +250,8 @@ void uses_closed(Frame *f, Node *const *out)
 int uses_taps(Var *v, Nodes *taps)
 {
     int n = 0;
-    for (int i = 0; i < el.use.n && uses_wanted(v); i++) if (el.use.at[i]->var == v) { PUSH(*taps, el.use.at[i]->tap); n++; }
+    for (int i = 0; i < el.use.n && uses_wanted(v); i++)
+        if (el.use.at[i]->var == v) { PUSH(*taps, el.use.at[i]->tap); n++; }
     return n;
 }
 
@@ -306,7 +314,9 @@ static bool place_otherwise(int nr, Node *const *result, Node *w, int64_t tag, i
         for (int k = 0; k < order[i]->nin; k++) {
             Node *x = order[i];
             bool flows = x->op == OP_LOOP || x->op == OP_COND;       /* inside it may */
-            if (x->in[k] != w || (x->op == OP_STOP && (x->a.k == tag || x->a.k == also || x->a.k == STOP_ALL || x->a.k == STOP_SHIFT))) continue;
+            if (x->in[k] != w || (x->op == OP_STOP && (x->a.k == tag || x->a.k == also || x->a.k == STOP_ALL ||
+                                                       x->a.k == STOP_SHIFT)))
+                continue;
             for (int j = 0; j < nr && !flows; j++) flows = flows_past(result[j], x, tag, also);
             if (!flows) continue;
             if (x->op != OP_LOOP && x->op != OP_COND) {
@@ -317,7 +327,9 @@ static bool place_otherwise(int nr, Node *const *result, Node *w, int64_t tag, i
             int f = 0;
             for (int in = x->op == OP_COND; f < r->np; f++) if (r->fkind[f] != K_INDEX && in++ == k) break;
             for (int side = 0; side < 2; side++)
-                if (x->a.r[side] && place_otherwise(x->a.r[side]->nr, x->a.r[side]->result, r->formal[f], tag, also, at)) return true;
+                if (x->a.r[side] && place_otherwise(x->a.r[side]->nr, x->a.r[side]->result, r->formal[f], tag, also,
+                                                    at))
+                    return true;
         }
     return false;
 }
@@ -337,7 +349,8 @@ void uses_seen(Var *v, Node *w, Node *e, int64_t tag, Node *const *du)
         Use *use = el.use.at[i];
         if (use->var != v || !du[k++]) continue;
         int32_t n;
-        Node *rows = as_rows(use, use->x.node, use->x.axes, &n), *grad = n_cast(as_rows(use, du[k - 1], use->x.axes, &n), v->st->dt);
+        Node *rows = as_rows(use, use->x.node, use->x.axes, &n),
+            *grad = n_cast(as_rows(use, du[k - 1], use->x.axes, &n), v->st->dt);
         Node *weight = row_weights(use, use->x.axes, n, v->st->dt);
         PUSH(x, rows);
         PUSH(u, unweighted(grad, weight));
@@ -367,7 +380,8 @@ static const char *const names[] = { "x", "u", "w" };
 static Var *gathered(Var *v, int k, const Node *now, Loc at)
 {
     const char *path = arena_printf("%s.uses.%s", v->st->path, names[k]);
-    int own = k == 2 ? 0 : v->inner ? v->start->rank - v->st->rank : 0, rank = now->rank - own, row = k == 2 ? 0 : now->rank - 2;
+    int own = k == 2 ? 0 : v->inner ? v->start->rank - v->st->rank : 0, rank = now->rank - own,
+        row = k == 2 ? 0 : now->rank - 2;
     int32_t dim[MAXDIM];
     for (int i = 0; i < rank; i++) dim[i] = now->dim[own + i] * (own + i == row ? (int32_t)v->st->every : 1);
     Var *b = v->rows[k];
@@ -377,14 +391,16 @@ static Var *gathered(Var *v, int k, const Node *now, Loc at)
         if (k == 2) { b->axes = 0; b->born = v_tensor(b->start = n_splat(v->st->dt, 0, rank, dim), 0); }
         carry_open(v->frame, b);
     }
-    if (!b) b = var_new(el.em, path, "uses", ST_GSUM, v->st->dt, rank, dim, n_splat(v->st->dt, 0, rank, dim), v->st->loc);
+    if (!b)
+        b = var_new(el.em, path, "uses", ST_GSUM, v->st->dt, rank, dim, n_splat(v->st->dt, 0, rank, dim), v->st->loc);
     v->rows[k] = b;
     b->st->of = v->st;
     b->moves = v->moves;
     b->hidden = true;
     int32_t room = b->st->dim[row - own] / (int32_t)v->st->every;    /* for the rows of an item */
     if (now->dim[row] <= room) return b;
-    error_at(at, "the rule of '%s' sees its uses of %lld items together; there are %d in an item here, and room for %d, as many as it had first: "
+    error_at(at, "the rule of '%s' sees its uses of %lld items together; there are %d in an item here, and room for "
+                 "%d, as many as it had first: "
              "let the largest batch be the first", v->st->path, (long long)v->st->every, (int)now->dim[row], (int)room);
     return NULL;
 }
@@ -406,9 +422,11 @@ static bool gather_never(Var *v, Loc at)
 {
     bool sum = v->when_sum, each = v->st->every > 1 && v->counted_axes;
     if (sum)
-        error_at(v->clock_at, "the rule of '%s' sees its uses, and how many there are between ticks is not known; leave out `sum`, or write `every n`", v->st->path);
+        error_at(v->clock_at, "the rule of '%s' sees its uses, and how many there are between ticks is not known; "
+                              "leave out `sum`, or write `every n`", v->st->path);
     if (each)
-        error_at(at, "the rule of '%s' sees its uses of %lld updates, which are counted in each lane by itself here; write `every 1`", v->st->path,
+        error_at(at, "the rule of '%s' sees its uses of %lld updates, which are counted in each lane by itself here; "
+                     "write `every 1`", v->st->path,
                  (long long)v->st->every);
     return sum || each;
 }
