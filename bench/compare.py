@@ -1,18 +1,22 @@
 #!/usr/bin/env python3
 """Times what nlc makes, beside PyTorch and JAX where this interpreter has them.
 
-    compare.py NLC FOLDER [PART..]       PARTS: step road memory; all of them without a word. FOLDER: for files, is kept
+    compare.py NLC FOLDER [PART..]       PARTS: step road memory nested; all of them without a word
+                                 FOLDER: for files, is kept
 
 The machine may be busy. So all systems take turns in one run, every step is timed alone, and the tables give two
 figures: the fastest tenth (the 10 % quantile: what the system needs) and the median (with the machine's load in it).
-ROUNDS in the environment: turns for each (default 8). Every system is kept to the same cores, as many as threads.
+Every system is kept to the same cores, as many as threads. In the environment: ROUNDS, the turns for each (default 8);
+PRIORITY, a real-time priority for whatever is timed in the parts step, memory and nested (for root, on a busy machine);
+ONLY, some of the workloads of nested.
 """
 import importlib.util, json, os, statistics, subprocess, sys, time
 
 here = os.path.dirname(os.path.abspath(__file__))
 nlc, folder = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
-parts = sys.argv[3:] or ["step", "road", "memory"]
+parts = sys.argv[3:] or ["step", "road", "memory", "nested"]
 rounds = int(os.environ.get("ROUNDS", "8"))
+priority = int(os.environ.get("PRIORITY", "0"))
 cores = sorted(os.sched_getaffinity(0))
 WARM, STEPS, CHECKED = 20, 100, 8
 
@@ -23,10 +27,21 @@ title = {"nlc": "nlc", "eager": "PyTorch, eager", "fused": "PyTorch, eager, fuse
          "jax-ahead": "JAX, jit, waiting at every 10th step"}
 
 
-def run(*command, threads=1, **more):
+def urgent(process, on=True):
+    """Gives all threads of a process the priority that was asked for, or takes it from them."""
+    if priority:
+        policy = os.SCHED_FIFO if on else os.SCHED_OTHER
+        for thread in os.listdir(f"/proc/{process}/task"):
+            os.sched_setscheduler(int(thread), policy, os.sched_param(priority if on else 0))
+
+
+def run(*command, threads=1, hurry=False, **more):
     """Runs a command on the first cores; gives the finished process."""
-    keep = lambda: os.sched_setaffinity(0, cores[:threads])
-    done = subprocess.run(command, preexec_fn=keep, capture_output=True, text=True, cwd=folder, **more)
+    def begin():
+        os.sched_setaffinity(0, cores[:threads])
+        if hurry:
+            urgent(os.getpid())
+    done = subprocess.run(command, preexec_fn=begin, capture_output=True, text=True, cwd=folder, **more)
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
     return done
@@ -45,7 +60,8 @@ def compile_nl(source, out, *options):
 def step_times(program, threads, warm):
     """Microseconds of each training step of a program, less the first ones."""
     times = os.path.join(folder, "times")
-    run(os.path.join(folder, program), "--threads", str(threads), "--quiet", "--times", times, threads=threads)
+    run(os.path.join(folder, program), "--threads", str(threads), "--quiet", "--times", times, threads=threads,
+        hurry=True)
     with open(times) as f:
         return [float(line) for line in f][warm:]
 
@@ -65,34 +81,49 @@ def table(head, rows):
     print(flush=True)
 
 
-# ---- a training step
-
 class Peer:
-    """A server of mlp_peer.py, kept between the turns."""
-    def __init__(self, system, threads):
+    """A server, kept between the turns: a script of this folder, which answers requests, one a line."""
+    def __init__(self, threads, script, *words, **more):
         keep = lambda: os.sched_setaffinity(0, cores[:threads])
-        command = [sys.executable, os.path.join(here, "mlp_peer.py"), system, str(threads), folder]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.DEVNULL, text=True, preexec_fn=keep)
+        self.process = subprocess.Popen([sys.executable, os.path.join(here, script), *words], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, preexec_fn=keep,
+                                        **more)
 
     def ask(self, what, n):
         self.process.stdin.write(f"{what} {n}\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
-        return json.loads(line) if line else sys.exit("a peer died; run mlp_peer.py by hand to see why")
+        return json.loads(line) if line else sys.exit(f"a peer died; run it by hand to see why: {self.process.args}")
+
+    def times(self, n):
+        """Microseconds of n steps."""
+        urgent(self.process.pid)
+        answer = self.ask("run", n)
+        urgent(self.process.pid, False)
+        return answer
 
     def close(self):
         self.process.stdin.close()
         self.process.wait()
 
 
+def metrics(program, *options):
+    """What an executable says of each training step, at one thread."""
+    lines = os.path.join(folder, "lines")
+    run(os.path.join(folder, program), "--quiet", "--threads", "1", "--log-every", "1", "--metrics", lines, *options)
+    with open(lines) as f:
+        return [e for e in map(json.loads, f) if e["event"] == "train"]
+
+
+# ---- a training step
+
+def mlp_peer(system, threads):
+    return Peer(threads, "mlp_peer.py", system, str(threads), folder)
+
+
 def nlc_losses():
     compile_nl("mlp.nl", "mlp-few", "-D", "WARM=0", "-D", f"STEPS={CHECKED}")
-    lines = os.path.join(folder, "lines")
-    run(os.path.join(folder, "mlp-few"), "--quiet", "--threads", "1", "--log-every", "1", "--metrics", lines)
-    with open(lines) as f:
-        events = [json.loads(line) for line in f]
-    return [e["loss"] for e in events if e["event"] == "train"]
+    return [e["loss"] for e in metrics("mlp-few")]
 
 
 def check_losses(system, losses, own):
@@ -104,7 +135,7 @@ def check_losses(system, losses, own):
 
 def compare_steps(threads):
     own = nlc_losses()
-    servers = {system: Peer(system, threads) for system in peers}
+    servers = {system: mlp_peer(system, threads) for system in peers}
     times = {system: [] for system in ["nlc"] + peers}
     for system, server in servers.items():
         check_losses(system, server.ask("losses", CHECKED), own)
@@ -113,7 +144,7 @@ def compare_steps(threads):
         times["nlc"] += step_times("mlp", threads, WARM)
         for system, server in servers.items():
             server.ask("run", 5)
-            times[system] += server.ask("run", STEPS if system != "jax-ahead" else STEPS // 4)
+            times[system] += server.times(STEPS if system != "jax-ahead" else STEPS // 4)
     for server in servers.values():
         server.close()
     fast = {s: quantile(t, 0.1) for s, t in times.items()}
@@ -140,7 +171,7 @@ def first_step(system):
         made = compile_nl("mlp.nl", "mlp-one", "-D", "WARM=0", "-D", "STEPS=1")
         return made + timed(os.path.join(folder, "mlp-one"), "--quiet")
     start = time.perf_counter()
-    peer = Peer(system, min(2, len(cores)))
+    peer = mlp_peer(system, min(2, len(cores)))
     peer.ask("losses", 1)
     spent = time.perf_counter() - start
     peer.close()
@@ -178,7 +209,7 @@ def part_memory():
         best = {}
         for _ in range(max(2, rounds // 2)):
             few = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-            plain = float(run(os.path.join(folder, "memory-c"), threads=threads, env=few).stdout)
+            plain = float(run(os.path.join(folder, "memory-c"), threads=threads, hurry=True, env=few).stdout)
             t = step_times("memory", threads, 0)
             third = len(t) // 3
             now = {"y = 0.5 x + 0.1 y, in C": plain, "chain with tanh": min(t[:third]) / 1e3,
@@ -188,6 +219,115 @@ def part_memory():
         plain = best["y = 0.5 x + 0.1 y, in C"]
         table(["kernel", "fastest, ms", "GB/s", "/ C"],
               [[k, f"{v:.2f}", f"{16384 * 1024 * 12 / v / 1e6:.1f}", f"{v / plain:.2f}"] for k, v in best.items()])
+
+
+# ---- learning inside learning
+
+inside = os.environ.get("ONLY", "delta delta-chunk gated gated-chunk ttt selfmod titans maml").split()
+others = [s for s in ("eager", "compile", "jax") if s in peers]
+short = {"eager": "eager", "compile": "torch.compile", "jax": "JAX"}
+
+
+def source(workload):
+    """The program: one for both ways in which others write the delta rules."""
+    return workload.split("-")[0]
+
+
+def nlc_numbers(name):
+    """What the systems are compared by, of three steps: the sums of the gradients' absolute values, or the loss."""
+    check = ["-D", "CHECK=1"] if "CHECK" in open(os.path.join(folder, name + ".nl")).read() else []
+    compile_nl(name + ".nl", name + "-few", "-D", "STEPS=3", *check)
+    known = ("event", "model", "stream", "step", "loss")
+    return [[e[k] for k in e if k not in known] or [e["loss"]] for e in metrics(name + "-few")]
+
+
+def check_numbers(workload, system, answer, own):
+    pairs = [(a, b) for x, y in zip(answer, own) for a, b in zip(x, y)]
+    apart = max(abs(a - b) / abs(b) for a, b in pairs)
+    print(f"{workload}, {short[system]}: {len(own[0])} numbers of {len(own)} steps agree with nlc's to {apart:.1e}")
+    if [len(x) for x in answer] != [len(x) for x in own] or not apart < 1e-5:
+        sys.exit(f"{system} does not compute the same: {answer}, nlc {own}")
+
+
+def nested_servers(workload, threads, own):
+    """The other systems, compiled and compared; the seconds of their first steps."""
+    servers, first = {}, {}
+    caches = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": os.path.join(folder, "inductor-" + workload)}
+    for system in others:
+        words = (system, str(threads), folder, workload)
+        servers[system] = Peer(threads, "nested_peer.py", *words, env=caches)
+        answer = servers[system].ask("check", len(own))
+        check_numbers(workload, system, answer["numbers"], own)
+        first[system] = answer["first"]
+    return servers, first
+
+
+def nested_times(workload, threads, servers):
+    """Milliseconds of a step, the median; all take turns."""
+    name = source(workload)
+    steps = {s: max(3, min(100, int(1e6 / statistics.median(server.ask("run", 3))))) for s, server in servers.items()}
+    times = {system: [] for system in ["nlc"] + others}
+    for _ in range(max(2, rounds // 2)):
+        times["nlc"] += step_times(name + "-steps", threads, 3)
+        for system, server in servers.items():
+            server.ask("run", 1)
+            times[system] += server.times(steps[system])
+    return {system: statistics.median(t) / 1e3 for system, t in times.items()}
+
+
+def peak(*command):
+    """The most memory that a command ever held, in MiB."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=folder)
+    return os.wait4(process.pid, 0)[2].ru_maxrss / 1024
+
+
+def nested_first(name):
+    """Seconds from the source to the end of the first step, the median."""
+    def once():
+        made = compile_nl(name + ".nl", name + "-one", "-D", "STEPS=1")
+        return made + timed(os.path.join(folder, name + "-one"), "--quiet")
+    return statistics.median(once() for _ in range(5))
+
+
+def beside(what, digits, rows):
+    """A table: a figure for each system, and how much larger the others' are than nlc's."""
+    head = ["workload", f"nlc, {what}"]
+    for system in others:
+        head += [f"{short[system]}, {what}", "/ nlc"]
+    body = []
+    for workload, t in rows.items():
+        body.append([workload, f"{t['nlc']:.{digits}f}"])
+        for system in others:
+            body[-1] += [f"{t[system]:.{digits}f}", f"{t[system] / t['nlc']:.1f}"]
+    table(head, body)
+
+
+def part_nested():
+    print("## Learning inside learning: loss and gradient through a memory's steps, f32\n")
+    times, first, memory = {1: {}, 2: {}}, {}, {}
+    for workload in [w for w in inside if others or w == source(w)]:
+        name = source(workload)
+        own = nlc_numbers(name)
+        compile_nl(name + ".nl", name + "-steps", "-D", f"STEPS={303 if name == 'maml' else 33}")
+        for threads in (2, 1):                     # what is compiled for two threads first has both cores to do so
+            if threads > len(cores):
+                continue
+            servers, seconds = nested_servers(workload, threads, own)
+            times[threads][workload] = nested_times(workload, threads, servers)
+            if workload not in first:
+                first[workload] = {"nlc": nested_first(name), **seconds}
+                memory[workload] = {"nlc": peak(os.path.join(folder, name + "-steps"), "--quiet")}
+                memory[workload].update({s: server.ask("peak", 0) for s, server in servers.items()})
+            for server in servers.values():
+                server.close()
+    for threads, rows in times.items():
+        if rows:
+            print(f"\n{threads} thread{'s' if threads > 1 else ''}, median of a step:\n")
+            beside("ms", 2, rows)
+    print("From the source to the end of the first step:\n")
+    beside("s", 2, first)
+    print("The most memory, interpreters and libraries in it:\n")
+    beside("MiB", 0, memory)
 
 
 for name, package in (("PyTorch", "torch"), ("JAX", "jax")):
