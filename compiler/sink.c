@@ -1,12 +1,13 @@
 /* sink.c: what only one side of a cond needs is computed inside it.
-   A state that moves under a clock moves in a cond, whose captures are what was there when it was made: the gradient, the arguments
-   of the rule. A node that nothing else uses is not wanted where the clock does not tick, so it moves into the branch, and with it what
-   it alone is made of: an item that does not tick costs no gradient, forward or (taken of the result) backward.
+   A state that moves under a clock moves in a cond, whose captures are what was there when it was made: the gradient,
+   the arguments of the rule. A node that nothing else uses is not wanted where the clock does not tick, so it moves into the branch,
+   and with it what it alone is made of: an item that does not tick costs no gradient, forward or (taken of the result)
+   backward.
    Requires: no gradient is still to be taken with respect to a node of this region itself. Values stay the same. */
 #include <string.h>
 #include "graph.h"
 
-/* Whose a node is, by position in the order: nobody's yet, one side's of one cond (its position and side), or everybody's. */
+/* Whose a node is, by position in the order: nobody's yet, one side's of one cond (its position, side), or everybody's. */
 typedef struct { int cond, side; } Owner;
 enum { NOBODY = -1, ALL = -2 };
 
@@ -35,7 +36,10 @@ static bool reaches(const Region *r, const Node *formal)
     return false;
 }
 
-static bool stays(const Node *x) { return x->op == OP_FORMAL || x->op == OP_CONST || x->op == OP_IOTA || x->op == OP_DATA; }
+static bool stays(const Node *x)
+{
+    return x->op == OP_FORMAL || x->op == OP_CONST || x->op == OP_IOTA || x->op == OP_DATA;
+}
 
 /* Captures of a cond that one of its sides alone reads. */
 static void use_captures(Uses *u, int at)
@@ -43,7 +47,8 @@ static void use_captures(Uses *u, int at)
     Node *c = u->node[at];
     use(u, c->in[0], (Owner){ ALL, 0 });
     for (int i = 1; i < c->nin; i++) {
-        bool then = reaches(c->a.r[0], c->a.r[0]->formal[i - 1]), other = reaches(c->a.r[1], c->a.r[1]->formal[i - 1]);
+        bool then = reaches(c->a.r[0], c->a.r[0]->formal[i - 1]);
+        bool other = reaches(c->a.r[1], c->a.r[1]->formal[i - 1]);
         use(u, c->in[i], then && other ? (Owner){ ALL, 0 } : (Owner){ at, other });
     }
 }
@@ -100,7 +105,7 @@ static Node *filled(const Uses *u, int at)
     return n_cond(c->in[0], n, cap, region_sink(r[0]), region_sink(r[1]));
 }
 
-/* One cond at a time, since the others' operands change with it; a cond that has been filled has nothing more of its own. */
+/* One cond at a time, since the others' operands change with it; one that has been filled has nothing more of its own. */
 Region *region_sink(Region *r)
 {
     Node **res = NEWN(Node *, r->nr + 1);
@@ -117,7 +122,10 @@ Region *region_sink(Region *r)
         Node *c = filled(&u, at);
         if (c == u.node[at]) break;
         for (int i = 0; i < u.n; i++)
-            if (u.node[i]->op == OP_OUT && u.node[i]->in[0] == u.node[at]) { PUSH(from, u.node[i]); PUSH(to, n_out(c, (int)u.node[i]->a.k)); }
+            if (u.node[i]->op == OP_OUT && u.node[i]->in[0] == u.node[at]) {
+                PUSH(from, u.node[i]);
+                PUSH(to, n_out(c, (int)u.node[i]->a.k));
+            }
         graph_subst(r->nr, res, from.n, from.at, to.at);
         more = changed = true;
     }
