@@ -692,8 +692,9 @@ static Value unstack(Node *x, uint16_t set)
     return v_tensor(n_perm(x, map), set);
 }
 
-static void close_loop(Frame *f, int nemit, Emitted *emit)
+static void close_loop(Lvl *l, int nemit, Emitted *emit)
 {
+    Frame *f = l->frame;
     Nodes cut = { 0 }, res = { 0 }, cap = { 0 }, operand = { 0 };
     NodeSet seen = { 0 };
     Kinds fk = { 0 }, rk = { 0 };
@@ -724,7 +725,7 @@ static void close_loop(Frame *f, int nemit, Emitted *emit)
     for (int i = 0; i < rk.n; i++) r->rkind[i] = rk.at[i];
     r = region_sink(r);
     Node **out = NEWN(Node *, r->nr + 1);
-    loop_run(f->trip, r, operand.n, operand.at, el.v && el.v->train, out);
+    level_run(l->path, f->trip, r, operand.n, operand.at, el.v && el.v->train, out);
     for (int i = 0; i < nemit; i++) if (emit[i].stack >= 0) emit[i].out = out[emit[i].stack];
     for (int i = 0; i < f->carry.n; i++) f->carry.at[i]->final = out[i];
     uses_closed(f, out);
@@ -808,7 +809,7 @@ static bool run_part(Lvl *l, Ast *st, Context *c, bool first, ValueList *pieces)
     }
     for (int i = 0; f && i < f->carry.n; i++)
         if (f->carry.at[i]->keep && !f->carry.at[i]->home) state_home(l, f->carry.at[i]);
-    if (f) close_loop(f, l->nemit, emit);
+    if (f) close_loop(l, l->nemit, emit);
     Value *out = NEWN(Value, l->nemit + 1);
     for (int i = 0; i < l->nemit; i++) {
         if (emit[i].stack >= 0) out[i] = unstack(emit[i].out, emit[i].v.axes);

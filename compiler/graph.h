@@ -157,6 +157,7 @@ bool dense_run(int32_t trip, const Region *r, Node *const *operand, Node **out);
 
 /* segment.c: n_loop and its results; a long loop that will be differentiated (and runs forwards) is made of segments */
 void loop_run(int32_t trip, Region *body, int nin, Node *const *operand, bool differentiated, Node **out);
+void level_run(const char *name, int32_t trip, Region *body, int nin, Node *const *operand, bool differentiated, Node **out);    /* the same; --dump=loops says how */
 int64_t loop_state_bytes(const Region *body);
 
 /* grad.c: reverse mode. cot[i]: cotangent of result i (NULL: none). grad[j]: cotangent of wrt[j] (NULL: nothing flows there).

@@ -39,7 +39,7 @@ static const struct { const char *name; CommandKind kind; } commands[] = {
 };
 
 /* What --dump knows; plan and llvm are printed by emit.c on its way. */
-static const char *const dumps[] = { "parse", "graph", "hoist", "plan", "llvm", "json" };
+static const char *const dumps[] = { "parse", "loops", "graph", "hoist", "plan", "llvm", "json" };
 
 static const char help[] =
     "usage: nlc [options] FILE.nl [-o OUT]    make an executable (without -o: FILE in the current folder)\n"
@@ -58,7 +58,7 @@ static const char help[] =
     "  --reference       run: evaluate slowly, without making machine code\n"
     "  --dot             graph: for Graphviz\n"
     "  --verify          check the tensor graph after every pass\n"
-    "  --dump=PASS       print what came out of a pass: parse, graph, hoist, plan, llvm, json\n"
+    "  --dump=PASS       print what came out of a pass: parse, loops, graph, hoist, plan, llvm, json\n"
     "  --help, --version\n"
     "\n"
     "Exit status: 0, 1 when the program has errors, 2 for a wrong command line; run: that of the program.\n";

@@ -171,7 +171,7 @@ static void join(Product *p, int i, int j, bool build)
     int rank = 0;
     int32_t dim[MAXDIM];
     for (int l = 1; l < MAXLABEL; l++) if (out >> l & 1) { dim[rank] = (int32_t)p->size[l]; f.l[rank++] = (int8_t)l; }
-    if (p->f[i].x->id > p->f[j].x->id) { Factor t = p->f[i]; p->f[i] = p->f[j]; p->f[j] = t; }     /* so that equal ones are one node */
+    if (p->f[i].x->id > p->f[j].x->id) { Factor t = p->f[i]; p->f[i] = p->f[j]; p->f[j] = t; }     /* older first */
     f.x = build ? n_contract(p->f[i].x, p->f[j].x, p->f[i].l, p->f[j].l, rank, f.l) : n_formal(0, (Dt)p->f[i].x->dt, rank, dim);
     p->f[i] = f;
     p->f[j] = p->f[--p->n];
@@ -245,15 +245,22 @@ static double repeats(const Product *p)
     return size_of(p, all & ~have);
 }
 
+/* A product of two has the older operand first, so that equal ones are one node. */
+static Node *older_first(Node *x)
+{
+    if (x->op != OP_CONTRACT || x->in[0]->id <= x->in[1]->id) return x;
+    return n_contract(x->in[1], x->in[0], x->a.lb, x->a.la, x->rank, x->a.lo);
+}
+
 static Node *ordered_product(Node *x)
 {
     Product p;
     if (x->op != OP_MUL && x->op != OP_CONTRACT && !(x->op == OP_SUM && (x->in[0]->op == OP_MUL || x->in[0]->op == OP_NEG))) return x;
-    if (!dt_float((Dt)x->dt) || !take_apart(&p, x) || p.n < 2) return x;
+    if (!dt_float((Dt)x->dt) || !take_apart(&p, x) || p.n < 2) return older_first(x);
     Product q = p, w = p;
     double now = multiply(&q, false, false), late = multiply(&w, true, false);
     bool wait = late >= 0 && (late <= now || now < 0);
-    if ((wait ? late : now) < 0 || (wait ? late : now) >= p.cost) return x;
+    if ((wait ? late : now) < 0 || (wait ? late : now) >= p.cost) return older_first(x);
     p.times *= repeats(&p);
     multiply(&p, wait, true);
     return finished(&p);

@@ -97,7 +97,7 @@ static void run_piece(const Cut *c, int32_t n, Node *base, Node **in, Node **res
     arg[k++] = base;
     if (!c->segments) loop_run(n, c->inner, k, arg, c->differentiated, out);
     else {
-        Node *loop = n_loop(n, false, c->inner, k, arg);
+        Node *loop = n_loop(n, false, c->inner, k, arg);       /* a segment */
         for (int i = 0; i < c->inner->nr; i++) out[i] = n_out(loop, i);
     }
     for (int i = 0; i < r->nr; i++) {
@@ -238,12 +238,59 @@ static bool find_cut(Cut *c, int32_t trip)
     return true;
 }
 
+/* ---- --dump=loops: how each level's loop is run */
+
+static const char *told;                 /* of the level at work */
+static int depth;
+
+static void tell(const char *what)
+{
+    if (opt.dump && !strcmp(opt.dump, "loops")) told = arena_printf("%s%*s%s\n", told ? told : "", 2 * depth + 2, "", what);
+}
+
+static void tell_cut(const Cut *c, int32_t trip)
+{
+    const char *of = c->segments ? "segments" : c->a.n ? "blocks, which hold a state's value at their start," : c->clocks.period ? "blocks, at whose end a clock ticks," : "pieces";
+    const char *left = c->left ? arena_printf(" and %d more", c->left) : "";
+    if (!c->segments) { tell(arena_printf("%d items: %d %s of %d%s", trip, c->q, of, c->s, left)); return; }
+    tell(arena_printf("%d items: %d %s of %d%s; kept for the backward pass: %d times %lld bytes of state", trip, c->q, of, c->s, left, c->q + c->s,
+                      (long long)loop_state_bytes(c->r)));
+}
+
+static void tell_loop(const Region *r, int32_t trip, bool differentiated)
+{
+    long long bytes = (long long)loop_state_bytes(r);
+    const char *kept = differentiated && bytes && trip > 1 ? arena_printf("; kept for the backward pass: %d times %lld bytes of state", trip, bytes) : "";
+    tell(arena_printf("%d items: one after the other%s", trip, kept));
+}
+
+void level_run(const char *name, int32_t trip, Region *body, int nin, Node *const *operand, bool differentiated, Node **out)
+{
+    static const char *before;           /* versions of a model often run their levels alike */
+    told = NULL;
+    loop_run(trip, body, nin, operand, differentiated, out);
+    if (!told) return;
+    const char *all = intern(arena_printf("%s\n%s", name, told));
+    if (all != before) fputs(all, stdout);
+    before = all;
+}
+
 void loop_run(int32_t trip, Region *r, int nin, Node *const *operand, bool differentiated, Node **out)
 {
     Cut c = { .r = r, .differentiated = differentiated };
     if (!opt.item_clocks && run_without(trip, r, nin, operand, differentiated, out)) return;
-    if (!opt.item_clocks && trip > 1 && trip <= dense_turns(r) && dense_run(trip, r, operand, out)) return;
-    if (find_cut(&c, trip)) { run_cut(&c, operand, out); return; }
+    if (!opt.item_clocks && trip > 1 && trip <= dense_turns(r) && dense_run(trip, r, operand, out)) {
+        tell(arena_printf("%d items: all at once", trip));
+        return;
+    }
+    if (find_cut(&c, trip)) {
+        tell_cut(&c, trip);
+        depth++;
+        run_cut(&c, operand, out);
+        depth--;
+        return;
+    }
+    tell_loop(r, trip, differentiated);
     Node *loop = n_loop(trip, false, r, nin, operand);
     for (int i = 0; i < r->nr; i++) out[i] = n_out(loop, i);
 }

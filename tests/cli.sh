@@ -51,6 +51,7 @@ check "graph --dot"                          says "digraph" "$NLC" graph --dot "
 check "gradcheck"                            exits 0 "$NLC" gradcheck "$good"
 check "--dump=parse"                         says "model" "$NLC" check --dump=parse "$good"
 check "--dump=graph"                         says "entry M" "$NLC" check --dump=graph "$good"
+check "--dump=loops"                         says "7 items: 2 blocks, which hold a state" "$NLC" check --dump=loops "$tests/levels/std_ttt_3.nl"
 check "--dump of an unknown pass"            says "is it \`graph\`" "$NLC" check --dump=grahp "$good"
 check "--help"                               exits 0 "$NLC" --help
 check "--version"                            says "nlc " "$NLC" --version
