@@ -146,6 +146,9 @@ static bool waits(const Product *p, int i)
     return others && !(labels_of(&p->f[i]) & ~out);
 }
 
+static uint32_t younger(const Product *p, int i, int j) { return p->f[i].x->id > p->f[j].x->id ? p->f[i].x->id : p->f[j].x->id; }
+
+/* The pair that costs least, then that leaves least, then with the youngest factor: what is known early stays as it is. */
 static int best_pair(const Product *p, bool wait, int *bi, int *bj, double *cost)
 {
     double least = -1, left = 0;
@@ -157,7 +160,8 @@ static int best_pair(const Product *p, bool wait, int *bi, int *bj, double *cost
             if (wait && waits(p, j)) continue;
             uint32_t all = labels_of(&p->f[i]) | labels_of(&p->f[j]);
             double c = size_of(p, all), r = size_of(p, all & kept(p, i, j));
-            if (least < 0 || c < least || (c == least && r < left)) { *bi = i; *bj = j; least = c; left = r; }
+            bool tie = c == least && r == left && younger(p, i, j) > younger(p, *bi, *bj);
+            if (least < 0 || c < least || (c == least && r < left) || tie) { *bi = i; *bj = j; least = c; left = r; }
         }
     }
     *cost = least;
