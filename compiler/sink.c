@@ -1,13 +1,13 @@
 /* sink.c: what only one side of a cond needs is computed inside it.
    A state that moves under a clock moves in a cond, whose captures are what was there when it was made: the gradient,
-   the arguments of the rule. A node that nothing else uses is not wanted where the clock does not tick, so it moves into the branch,
-   and with it what it alone is made of: an item that does not tick costs no gradient, forward or (taken of the result)
-   backward.
+   the arguments of the rule. A node that nothing else uses is not wanted where the clock does not tick, so it moves
+   into the branch, and with it what it alone is made of: an item that does not tick costs no gradient, forward or
+   (taken of the result) backward.
    Requires: no gradient is still to be taken with respect to a node of this region itself. Values stay the same. */
 #include <string.h>
 #include "graph.h"
 
-/* Whose a node is, by position in the order: nobody's yet, one side's of one cond (its position, side), or everybody's. */
+/* Whose a node is, by position in the order: nobody's yet, one side's of one cond, or everybody's. */
 typedef struct { int cond, side; } Owner;
 enum { NOBODY = -1, ALL = -2 };
 
@@ -105,7 +105,7 @@ static Node *filled(const Uses *u, int at)
     return n_cond(c->in[0], n, cap, region_sink(r[0]), region_sink(r[1]));
 }
 
-/* One cond at a time, since the others' operands change with it; one that has been filled has nothing more of its own. */
+/* One cond at a time, since the others' operands change with it; a filled one has nothing more of its own. */
 Region *region_sink(Region *r)
 {
     Node **res = NEWN(Node *, r->nr + 1);
