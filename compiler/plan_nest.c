@@ -136,6 +136,18 @@ static int put(Builder *b, const Ins *x)
     return b->ins.n - 1;
 }
 
+/* What the graph tells apart by sizes of 1, or by where it was read, may be one value here. */
+static int put_value(Builder *b, const Ins *x)
+{
+    for (int i = 0; i < b->ins.n && x->operand < 0; i++) {
+        const Ins *y = &b->ins.at[i];
+        if (y->op == x->op && y->dt == x->dt && y->operand < 0 && y->full == x->full && y->pass == x->pass && y->nin == x->nin &&
+            !memcmp(y->in, x->in, sizeof *x->in * (size_t)x->nin))
+            return i;
+    }
+    return put(b, x);
+}
+
 /* Strides of a view on v's axes, per loop; returns whether an inner loop moves it. */
 static bool loop_strides(Builder *b, const int *axis_of, int rank, const int64_t *stride, int64_t *out)
 {
@@ -329,7 +341,7 @@ static int need(Builder *b, Val *v, int p)
     if (v->op == I_COPY)
         v->ins = ins.in[0];
     else
-        v->ins = put(b, &ins);
+        v->ins = put_value(b, &ins);
     v->ins_pass = p;
     return v->ins;
 }
