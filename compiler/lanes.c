@@ -516,9 +516,10 @@ static int32_t lanes_of_a_turn(const Lanes *l, const Sizes *s)
 
 static bool worth_it(const Lanes *l, const Sizes *s)
 {
-    if (for_tests())
+    if (!s->state || for_tests())
         return s->state;
-    return s->state && s->uniform <= UNIFORM_BYTES && s->weights <= UNIFORM_BYTES && s->uniform_work * l->size * 8 <= s->work;
+    int64_t parts = l->size / l->group;
+    return s->uniform / l->size * parts <= UNIFORM_BYTES && s->weights <= UNIFORM_BYTES && s->uniform_work * parts * 8 <= s->work;
 }
 
 static void forget_partial(Lanes *l)
@@ -539,12 +540,12 @@ static bool choose(Lanes *l, const Node *loop)
             Sizes s;
             l->lane = class_of(l, p, f, a);
             l->size = f->dim[a];
-            if (l->size < 2 || l->broken.at[l->lane] || !mark_partial(l, p) || !measure(l, loop, &s) || !worth_it(l, &s)) {
-                forget_partial(l);
-                continue;
+            if (l->size > 1 && !l->broken.at[l->lane] && mark_partial(l, p) && measure(l, loop, &s)) {
+                l->group = lanes_of_a_turn(l, &s);
+                if (worth_it(l, &s))
+                    return l->group < l->size;
             }
-            l->group = lanes_of_a_turn(l, &s);
-            return l->group < l->size;
+            forget_partial(l);
         }
         return false;
     }
