@@ -77,13 +77,13 @@ int list_items(Value v, Value **items, Loc at)
     return -1;
 }
 
-/* What `for names in over` runs through. `for (a, b) in (A, B)` walks lists and tensors together; a tuple of tuples is
-   taken apart. */
-int walk_items(Value over, int names, Value **items, Loc at)
+/* What `for names in over` runs through. `for (a, b) in (A, B)`, a written tuple, walks A and B together, whatever lists or
+   tensors they are; `for (a, b) in ((1, 2), (3, 4))` and any other list take its elements apart. */
+int walk_items(Value over, const Ast *e, int names, Value **items, Loc at)
 {
-    bool together = over.kind == V_LIST && over.tuple && names > 1 && over.n == names;
+    bool together = e->kind == E_TUPLE && over.kind == V_LIST && names > 1 && over.n == names;
     for (int i = 0; together && i < over.n; i++)
-        together = over.elem[i].kind == V_TENSOR || (over.elem[i].kind == V_LIST && !over.elem[i].tuple);
+        together = e->list[i]->kind != E_TUPLE && (over.elem[i].kind == V_TENSOR || over.elem[i].kind == V_LIST);
     if (!together) return list_items(over, items, at);
     int n = -1;
     for (int i = 0; i < names; i++) {
@@ -550,7 +550,7 @@ static Value eval_for(Scope *s, Ast *e)
         return v;
     }
     Value *it = NULL;
-    int n = walk_items(over, e->nnames, &it, e->b->loc);
+    int n = walk_items(over, e->b, e->nnames, &it, e->b->loc);
     if (n < 0) return v_err();
     Value *out = NEWN(Value, n + 1);
     for (int i = 0; i < n; i++) {
@@ -948,7 +948,7 @@ static void exec_for(Scope *s, Ast *st, Value *last, bool *done)
 {
     Value over = eval(s, st->a), *it = NULL;
     if (over.kind == V_INST) over = inst_tuple(over.inst, st->a->loc);
-    int n = walk_items(over, st->nnames, &it, st->a->loc);
+    int n = walk_items(over, st->a, st->nnames, &it, st->a->loc);
     for (int i = 0; i < n && !*done; i++) {
         int errors = error_count();
         bind_names(s, st->names, st->nnames, st->tuple, it[i], st->loc);

@@ -197,7 +197,7 @@ Scope *file_scope(int file);
 Value eval_def(Ast *def, Loc at);
 void  bind_names(Scope *s, Ast **names, int n, bool tuple, Value v, Loc at);
 bool  bind_params(Scope *s, Ast *def, Closure *c);
-int   walk_items(Value over, int names, Value **items, Loc at);
+int   walk_items(Value over, const Ast *e, int names, Value **items, Loc at);
 int   list_items(Value v, Value **items, Loc at);       /* ranges and lists as arrays; -1 and a message */
 Value eval_quiet(Scope *s, Ast *e);                     /* V_ERR without a message */
 const char *v_text(Value v);                            /* canonical text: labels and keys */

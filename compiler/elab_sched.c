@@ -365,7 +365,7 @@ static void push_vars(Scope *s, Ast *st)
 static void loop(Scope *s, Ast *st)
 {
     Value *it = NULL;
-    int n = walk_items(eval(s, st->a), st->nnames, &it, st->a->loc), depth = sc.var.n;
+    int n = walk_items(eval(s, st->a), st->a, st->nnames, &it, st->a->loc), depth = sc.var.n;
     for (int i = 0; i < n; i++) {
         int errors = error_count();
         Value v = instantiate(it[i], NULL, st->loc);

@@ -447,7 +447,7 @@ static void declare_insts(Inst *i, Scope *s, Ast *st, Ast *name, Value v)
         return;
     }
     Value over = eval(s, st->cl->in), *it = NULL;
-    int n = walk_items(over, st->cl->nvars, &it, st->cl->in->loc);
+    int n = walk_items(over, st->cl->in, st->cl->nvars, &it, st->cl->in->loc);
     if (n < 0) { scope_bind(s, name->name, v_err(), name->loc); return; }
     Value *list = NEWN(Value, n + 1);
     int errors = error_count();

@@ -232,7 +232,8 @@ void stream_command(void *run)
     int wake[2];
     begin(s.r, &s.t);
     if (s.t.g->window)
-        rt_fail("%s cannot read a stream: it mixes a window of %lld tokens, so it does not take them one by one", s.t.in->name, (long long)s.t.g->rows);
+        rt_fail("%s cannot read a stream: it takes %lld tokens at a time, not one by one; either something besides levels mixes them (attention, positions), "
+                "or its field has that length: a name that is no constant, as in s : i32[L], leaves it open", s.t.in->name, (long long)s.t.g->rows);
     if (s.t.g->classes != BYTES)
         rt_fail("%s cannot read a stream of bytes: it tells %lld tokens apart, not 256", s.t.in->name, (long long)s.t.g->classes);
     metrics_open(s.r);

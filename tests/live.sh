@@ -138,7 +138,7 @@ windows() {
 
 others_refused() {
     says "made by another program" ./attention generate --from c && says "keeps what it learns in its context" ./attention generate --memory-save x &&
-        says "cannot read a stream: it mixes a window" ./attention stream
+        says "tokens at a time, not one by one" ./attention stream
 }
 
 check "built"                                  built

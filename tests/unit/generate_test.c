@@ -435,7 +435,7 @@ Test(generate, rates)
     cr_assert_eq(strncmp(r.out, "2500 bytes: ", 12), 0, "%s", r.out);
     cr_assert_eq(strtod(strstr(r.out, ": ") + 2, NULL), strtod(strstr(strstr(out, "\n2500"), ": ") + 2, NULL));
     windowed = true;
-    FAILS(stream("abc", 3, ""), 1, "p cannot read a stream: it mixes a window of 4 tokens");
+    FAILS(stream("abc", 3, ""), 1, "p cannot read a stream: it takes 4 tokens at a time");
 }
 
 static void wait_for(const char *file, const char *text)
