@@ -305,6 +305,7 @@ static void print_own(Printer *p, const Ast *a)
     if (a->sc->rows) fprintf(p->to, " rows %s", a->sc->rows);
     if (a->sc->cols) fprintf(p->to, " cols %s", a->sc->cols);
     if (a->sc->cells) fprintf(p->to, " cells %s", a->sc->cells);
+    print_flag(p, a->sc->lower, "lower");
 }
 
 static void print_node(Printer *p, const char *label, const Ast *a)

@@ -61,7 +61,7 @@ typedef enum {
     S_TEST,     /* test a [on [each] b] ...       in sc */
     S_LIVE,     /* stream a learning ..           in sc */
     S_TICK,     /* tick a               m.end */
-    S_TABLE,    /* table a [rows name] [cols name] [cells name]     in sc */
+    S_TABLE,    /* table a [rows name] [cols name] [cells name] [lower]     in sc */
     S_REPEAT,   /* repeat a seeds { body } */
 } AstKind;
 
@@ -84,7 +84,7 @@ typedef struct {
     Ast *count; bool epochs;            /* for N steps|epochs */
     Ast *until;
     Ast **learning; int nlearning;      /* names or paths */
-    const char *rows, *cols, *cells; Loc rows_loc, cols_loc, cells_loc;
+    const char *rows, *cols, *cells; Loc rows_loc, cols_loc, cells_loc; bool lower;
 } SchedClauses;
 
 struct Ast {

@@ -739,3 +739,9 @@ SchedClauses *clause_cells(SchedClauses *c, const Token *name)
     c->cells_loc = name->loc;
     return c;
 }
+
+SchedClauses *clause_lower(SchedClauses *c)
+{
+    c->lower = true;
+    return c;
+}

@@ -75,4 +75,5 @@ SchedClauses *clause_each(SchedClauses *c);
 SchedClauses *clause_rows(SchedClauses *c, const Token *name);
 SchedClauses *clause_cols(SchedClauses *c, const Token *name);
 SchedClauses *clause_cells(SchedClauses *c, const Token *name);
+SchedClauses *clause_lower(SchedClauses *c);
 #endif

@@ -5,8 +5,11 @@
 #include "elab_int.h"
 
 typedef struct { Elabmodel *em; ModelInst *inst; } Default;
+/* Net(..) in a train statement, bound to no name */
+typedef struct { ModelInst *inst; Loc at; int repeat; bool said; } Unnamed;
 static struct {
     VEC(LoopVar) var;
+    VEC(Unnamed) unnamed;
     VEC(Default) dflt; int start;            /* models used by their name alone: made where this block of the schedule
                                                 starts */
     int repeat;
@@ -57,6 +60,38 @@ static Value instantiate(Value v, const char *name, Loc at)
     return model_v(model_inst(v.clo, name ? name : v_text(v), el.p->todo.n, at), at);
 }
 
+static bool same_place(Loc a, Loc b) { return a.file == b.file && a.line == b.line && a.col == b.col; }
+
+/* Remembers what a train statement in place `at` made without a name. */
+static void remember_unnamed(Value v, ModelInst **m, int n, Loc at)
+{
+    for (int i = 0; i < n; i++) {
+        Value x = v.kind == V_LIST ? v.elem[i] : v;
+        int k = 0;
+        if (!is_model(x) || !x.clo->given) continue;
+        while (k < sc.unnamed.n && (sc.unnamed.at[k].inst->em != m[i]->em || !same_place(sc.unnamed.at[k].at, at))) k++;
+        if (k < sc.unnamed.n) sc.unnamed.at[k].repeat = sc.repeat;       /* of another turn of a loop */
+        else PUSH(sc.unnamed, ((Unnamed){ m[i], at, sc.repeat, false }));
+    }
+}
+
+/* A new instance without a name. If one of the same model was trained before, it is out of reach, and is probably the
+   one that is meant. */
+static ModelInst *unnamed(Value v, Loc at)
+{
+    ModelInst *m = model_inst(v.clo, v_text(v), el.p->todo.n, at);
+    for (int i = sc.unnamed.n - 1; i >= 0; i--) {
+        Unnamed *u = &sc.unnamed.at[i];
+        if (u->inst->em != m->em || u->repeat != sc.repeat) continue;
+        if (u->said) break;
+        u->said = true;
+        warn_at(at, "this '%s' is a new instance, not the one that was trained in line %d, which has no name; to use "
+                    "one again, name it: m = %s", m->name, u->at.line, m->name);
+        break;
+    }
+    return m;
+}
+
 static ModelInst *as_model(Value v, Loc at)
 {
     if (v.kind == V_MODEL) return v.minst;
@@ -64,7 +99,7 @@ static ModelInst *as_model(Value v, Loc at)
         if (v.kind != V_ERR) error_at(at, "a model is wanted here, not %s", v_show(v));
         return NULL;
     }
-    if (v.clo->given) return model_inst(v.clo, v_text(v), el.p->todo.n, at);
+    if (v.clo->given) return unnamed(v, at);
     Elabmodel *em = model_get(v.clo, at);
     for (int i = 0; i < sc.dflt.n; i++) if (sc.dflt.at[i].em == em) return sc.dflt.at[i].inst;
     Default d = { em, model_inst(v.clo, em->m->name, sc.start++, at) };
@@ -251,6 +286,7 @@ static void train(Scope *s, Ast *st)
         if (c->until) d->until = value_entry(s, c->until, v->names.n, v->names.at, "until", true);
         PUSH(el.p->todo, d);
     }
+    remember_unnamed(mv, m, nm, st->a->loc);
 }
 
 static void test_on(Scope *s, Ast *st, ModelInst **m, int nm, Stream *stream, int64_t batch, bool *hit)
@@ -322,10 +358,20 @@ static void live(Scope *s, Ast *st)
 
 /* ---- the other statements */
 
+/* A model's name that stands for the instance made at the start; that of a model which needs arguments does not. */
+static bool names_default(Value v)
+{
+    if (!is_model(v) || v.clo->given) return false;
+    for (int i = 0; i < v.clo->def->nparams; i++) if (!v.clo->def->params[i]->a) return false;
+    return true;
+}
+
 static void bind(Scope *s, Ast *st)
 {
     Value v = eval(s, st->a);
-    if (v.kind == V_MODEL && st->a->kind == E_NAME) {     /* m2 = m: a copy with all its state */
+    bool copies = st->a->kind == E_NAME && st->nnames == 1 && !st->tuple;
+    if (copies && names_default(v)) v = model_v(as_model(v, st->a->loc), st->a->loc);
+    if (copies && v.kind == V_MODEL) {                    /* m2 = m: a copy with all its state */
         ModelInst *c = NEW(ModelInst);
         c->em = v.minst->em; c->name = st->names[0]->name; c->id = el.p->ninst++;
         Do *d = do_new(DO_COPY, st->loc);
@@ -411,6 +457,7 @@ static void table(Scope *s, Ast *st)
     Do *d = do_new(DO_TABLE, st->loc);
     d->title = ast_text(st->a);
     d->rows = st->sc->rows; d->cols = st->sc->cols; d->cells = st->sc->cells;
+    d->lower = st->sc->lower || (st->a->kind == E_NAME && !strcmp(st->a->name, "loss"));
     PUSH(el.p->todo, d);
     PUSH(sc.table, d);
     PUSH(sc.table_ast, st);

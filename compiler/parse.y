@@ -63,7 +63,7 @@ static void yyerror(const Loc *at, Parser *p, AstVec *file, const char *text);
 %token EVERY "every" WITH "with" WHEN "when" OVER "over" IN "in" ON "on" EACH "each" AT "at" MEAN "mean" SUM "sum"
 %token ANCHOR "anchor" FROZEN "frozen" FROM "from" WRT "wrt" KEEP "keep" TRUNCATE "truncate" BATCH "batch" LANES "lanes"
 %token STEPS "steps" EPOCHS "epochs" SHUFFLED "shuffled" CARRY "carry" UNTIL "until" LEARNING "learning" SEEDS "seeds"
-%token ROWS "rows" COLS "cols" CELLS "cells"
+%token ROWS "rows" COLS "cols" CELLS "cells" LOWER "lower"
 /* signs and operators */
 %token ARROW "->" MOVE "<-" DOTDOT ".." DSLASH "//" EQ "==" NE "!=" LE "<=" GE ">=" PERCENT "a share in percent"
 %token AND "and" OR "or" NOT "not" KEY "key" WINDOW "window" STEP "step" ANYWHERE "anywhere"
@@ -323,6 +323,7 @@ table_clauses:
 | table_clauses ROWS NAME               { $$ = clause_rows($1, $3); }
 | table_clauses COLS NAME               { $$ = clause_cols($1, $3); }
 | table_clauses CELLS NAME              { $$ = clause_cells($1, $3); }
+| table_clauses LOWER                   { $$ = clause_lower($1); }
 ;
 
 /* ---- expressions */

@@ -163,6 +163,7 @@ static void put_table(cJSON *o, const Do *d)
 {
     put_str(o, "title", d->title);
     put_str(o, "rows", d->rows); put_str(o, "cols", d->cols); put_str(o, "cells", d->cells);
+    put_bool(o, "lower", d->lower);
     put_entry(o, "value", d->value);
     cJSON *l = cJSON_AddArrayToObject(o, "names");
     for (int i = 0; i < d->names.n; i++) cJSON_AddItemToArray(l, cJSON_CreateString(d->names.at[i]));

@@ -123,7 +123,7 @@ typedef struct Do {
     bool learning;               /* TEST: some states move */
     VEC(LoopVar) var;
     /* TABLE */
-    const char *title, *rows, *cols, *cells;
+    const char *title, *rows, *cols, *cells; bool lower;
     Entry *value;                /* in: FIELD 0 = f64[nnames] reports by name; out: f64[] */
     VEC(const char *) names;
     int64_t seed;                /* SEED: added to the program's seed (repeat) */

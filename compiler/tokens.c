@@ -63,6 +63,7 @@ static const Keyword keywords[] = {
     { "until", T_UNTIL, AFTER, false },        { "learning", T_LEARNING, AFTER, false },
     { "seeds", T_SEEDS, AFTER, true },         { "rows", T_ROWS, AFTER, false },
     { "cols", T_COLS, AFTER, false },          { "cells", T_CELLS, AFTER, false },
+    { "lower", T_LOWER, AFTER, true },
     { "each", T_EACH, AFTER_ON, false },
 };
 enum { NKEYWORDS = sizeof keywords / sizeof *keywords };

@@ -275,6 +275,7 @@ static void read_table(const cJSON *o, Desc *d, Do *t)
     t->rows = text(o, "rows");
     t->cols = text(o, "cols");
     t->cells = text(o, "cells");
+    t->lower = flag(o, "lower");
     t->value = need_index(o, "value", d->nentry);
     READ_LIST(o, "names", t->nname, t->name_of, string_item(item));
     const Entry *e = &d->entry[t->value];

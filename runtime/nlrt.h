@@ -68,7 +68,7 @@ int  nlrt_main(const nl_program *p, int argc, char **argv);   /* the whole comma
               "fresh": entry (absent: -1): writes the "kept" states anew; called first unless "carry". A test puts them back at its end
      {"do": "test", the same less "for", "epochs", "until", plus "learning": bool},
      {"do": "tick", "inst", "model", "name", "event", "entry", "vars", "repeat", "line"},    the entry moves states; it has no inputs and no outputs
-     {"do": "table", "title", "rows", "cols", "cells", "value": entry, "names": [report..], "line"} ],
+     {"do": "table", "title", "rows", "cols", "cells", "lower", "value": entry, "names": [report..], "line"} ],
   "generate": [{"model", "entry", "fresh", "rows": R, "lag": 0 or 1, "classes": V, "window": bool, "type": type of the tokens,
               "ahead": whether the kept states depend on the token that the lag adds (absent: they may),
               "learning": names, "moves": [state..]: the entry also moves these states of the model, for `stream --learning names` (absent: none)}]  models that can continue a

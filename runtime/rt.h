@@ -84,6 +84,7 @@ typedef struct {
     int nfield; Field *field;
     const char *event;           /* DO_TICK */
     const char *title, *rows, *cols, *cells;     /* DO_TABLE */
+    bool lower;                  /* smaller values are better */
     int value, nname; const char **name_of;
 } Do;
 

@@ -6,7 +6,9 @@
    0):
      acc_last = mean_j R[T][j]                          learning_accuracy = mean_j R[j][j]
      bwt_gem = mean_{j<T} (R[T][j] - R[j][j])           fwt_gem = mean_{i>1} (R[i-1][i] - b[i])
-     forgetting_chaudhry = mean_{j<T} (max_{i<T} R[i][j] - R[T][j]) */
+     forgetting_chaudhry = mean_{j<T} (max_{i<T} R[i][j] - R[T][j])
+   They take larger as better. Of a table that says `lower` they are those of -R, and the two that are means of values
+   (acc_last, learning_accuracy) are turned back. */
 #define _POSIX_C_SOURCE 200809L
 #include "rt.h"
 #include <errno.h>
@@ -396,13 +398,13 @@ static void print_grid(const Grid *g, FILE *to)
 }
 
 /* ---- summaries of the matrix. R(i, j): the tasks counted from 1 */
-typedef struct { const Grid *g; int cell, rep, n; } Matrix;
+typedef struct { const Grid *g; int cell, rep, n; double sign; } Matrix;     /* sign: -1 where lower is better */
 
 static double at(const Matrix *m, int i, int j)
 {
     const Grid *g = m->g;
     size_t k = place(g, i - 1 + g->row0, g->task[j - 1], m->cell, m->rep);
-    return g->has[k] ? g->value[k] : NAN;
+    return g->has[k] ? m->sign * g->value[k] : NAN;
 }
 
 static double acc_last(const Matrix *m)
@@ -449,9 +451,11 @@ static double learning_accuracy(const Matrix *m)
     return sum / m->n;
 }
 
-static const struct { const char *name; double (*of)(const Matrix *); bool needs_row0; } summaries[] = {
-    {"acc_last", acc_last, false}, {"bwt_gem", bwt_gem, false}, {"forgetting_chaudhry", forgetting_chaudhry, false},
-    {"fwt_gem", fwt_gem, true}, {"learning_accuracy", learning_accuracy, false},
+/* level: a mean of values of the table, not of differences between them. */
+static const struct { const char *name; double (*of)(const Matrix *); bool needs_row0, level; } summaries[] = {
+    {"acc_last", acc_last, false, true}, {"bwt_gem", bwt_gem, false, false},
+    {"forgetting_chaudhry", forgetting_chaudhry, false, false}, {"fwt_gem", fwt_gem, true, false},
+    {"learning_accuracy", learning_accuracy, false, true},
 };
 enum { NSUMMARY = sizeof summaries / sizeof *summaries };
 
@@ -493,8 +497,8 @@ static Stat summary(const Grid *g, int k, int cell)
     double *v = rt_alloc(sizeof *v * (size_t)g->nrepeat);
     int n = 0;
     for (int rep = 0; rep < g->nrepeat; rep++) {
-        Matrix m = {g, cell, rep, g->cols.n};
-        v[n] = summaries[k].of(&m);
+        Matrix m = {g, cell, rep, g->cols.n, g->d->lower ? -1 : 1};
+        v[n] = summaries[k].of(&m) * (summaries[k].level ? m.sign : 1);
         n += !isnan(v[n]);
     }
     Stat s = stat_of(v, NULL, n);
@@ -513,7 +517,7 @@ static void print_summaries(const Grid *g, FILE *to)
     for (int k = 0; k < NSUMMARY; k++)
         rows += !summaries[k].needs_row0 || g->row0;
     Sheet s = sheet_new(rows, g->cells.n + 1);
-    sheet_set(&s, 0, 0, rt_strdup("summary"));
+    sheet_set(&s, 0, 0, rt_strdup(g->d->lower ? "summary (lower is better)" : "summary"));
     for (int c = 0; c < g->cells.n; c++)
         sheet_set(&s, 0, c + 1, rt_strdup(g->d->cells ? g->cells.at[c] : "value"));
     for (int k = 0, row = 1; k < NSUMMARY; k++) {

@@ -69,4 +69,30 @@ check "-D of a name that is no const"        exits 1 "$NLC" check -D NOPE=1 "$go
 check "an unknown processor"                 exits 1 "$NLC" --cpu=nonsense "$good" -o "$scratch/x"
 check "a data file that is not there"        says "missing.csv" "$NLC" run "$data" --quiet
 check "its exit status"                      exits 1 "$NLC" run "$data" --quiet
+
+# w is where the task is after one step; so task 1 costs 0 and then, when the second was learned, 1: forgotten. Where larger
+# is better, the same numbers are a gain.
+cat > "$scratch/tasks.nl" <<'END'
+use optim
+stream task(k) -> (x : []) { x = k }
+model Net over (x : []) {
+    learn w : [] = 0  with gd(0.5)
+    minimize (w - x)^2
+    report miss = loss, loss
+}
+schedule {
+    for k in 1..2 {
+        train Net on task(k) for 1 steps
+        test Net on each (task(e)[0:2] for e in 1..2)
+    }
+    table TABLE rows k cols stream
+}
+END
+forgets() {
+    sed "s/TABLE rows/$2 rows/" "$scratch/tasks.nl" > "$scratch/table.nl"
+    "$NLC" run "$scratch/table.nl" --quiet | grep -q "forgetting_chaudhry *$1$"
+}
+check "a table of the loss: lower is better" forgets 1.0 loss
+check "of another report: it is told"        forgets 10.0 "10*miss lower"
+check "else higher is better"                forgets -1.0 miss
 finish

@@ -168,7 +168,7 @@ Test(parse, words_as_names)
         "over", "in", "on", "each", "key", "at", "window", "step", "anywhere", "mean", "sum", "anchor", "frozen",
         "from", "wrt", "keep", "truncate",
         "batch", "lanes", "steps", "epochs", "shuffled", "carry", "until", "learning", "seeds", "rows", "cols",
-        "cells", "t", "loss", "new",
+        "cells", "lower", "t", "loss", "new",
         "train", "test", "tick", "table", "repeat", "event",
     };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
@@ -226,13 +226,14 @@ Test(parse, schedules)
     Ast *s = parse_well("schedule {\n train (A, B) on each (s, t) batch 10 lanes for 2*n epochs shuffled"
                         " until a < 1 carry learning p, q.r\n"
                         " train M for 5 steps\n test M\n test M on s batch 3\n tick m.end\n"
-                        " table 100*a rows b cols stream cells model\n"
+                        " table 100*a rows b cols stream cells model lower\n"
                         " repeat 5 seeds { x = 3 }\n}\n")->body[0];
     SchedClauses *c = s->body[0]->sc;
     cr_assert(c->each && c->lanes && c->epochs && c->shuffled && c->carry && c->until && c->nlearning == 2 &&
         c->batch->inum == 10);
     cr_assert(!s->body[1]->b && !s->body[1]->sc->epochs && !s->body[2]->b && s->body[3]->sc->batch);
-    cr_assert(!strcmp(s->body[5]->sc->cols, "stream") && !strcmp(s->body[5]->sc->cells, "model"));
+    cr_assert(!strcmp(s->body[5]->sc->cols, "stream") && !strcmp(s->body[5]->sc->cells, "model") &&
+        s->body[5]->sc->lower);
 }
 
 Test(parse, places)

@@ -311,6 +311,23 @@ Test(runtime, accuracy_matrix)
     HAS(r.out, "bwt_gem");
 }
 
+/* The same numbers as errors: what differences say has the other sign, and the least stands for the largest:
+   bwt ((.9 - .5) + (.8 - .85))/2, forgetting ((.5 - .7) + (.85 - .1))/2, fwt ((.1 - .1) + (.1 - .2))/2. */
+Test(runtime, accuracy_matrix_of_errors)
+{
+    char *table = LOSS_TABLE("\"rows\":\"task\",\"cols\":\"stream\",\"lower\":true");
+    Ran r = run_toy(matrix_streams(), fmt("%s,%s", matrix_tests(1, 0, ""), table), "--metrics m");
+    OK(r);
+    char *m = read_text_file("m"), *s = strstr(m, "\"acc_last\"");
+    cr_assert(s, "%s", m);
+    cr_assert_float_eq(number_after(s, "\"acc_last\":"), 0.75, 1e-12);
+    cr_assert_float_eq(number_after(s, "\"bwt_gem\":"), 0.175, 1e-12);
+    cr_assert_float_eq(number_after(s, "\"forgetting_chaudhry\":"), 0.275, 1e-12);
+    cr_assert_float_eq(number_after(s, "\"fwt_gem\":"), -0.05, 1e-12);
+    cr_assert_float_eq(number_after(s, "\"learning_accuracy\":"), 2.6 / 3, 1e-12);
+    HAS(r.out, "lower is better");
+}
+
 /* Parts of one stream are no tasks, though there are as many of them as streams. */
 Test(runtime, parts_of_one_stream)
 {

@@ -4,7 +4,7 @@ if exists("b:current_syntax") | finish | endif
 syn keyword nlClause     learn state minimize emit report default level every with over in wrt keep from mean anchor frozen truncate
 syn keyword nlDefinition use const fn block rule stream model schedule event
 syn keyword nlControl    if else for when key
-syn keyword nlSchedule   train test tick table repeat seeds on each batch lanes steps epochs shuffled until carry learning rows cols cells window anywhere
+syn keyword nlSchedule   train test tick table repeat seeds on each batch lanes steps epochs shuffled until carry learning rows cols cells lower window anywhere
 syn keyword nlOperator   and or not new at
 syn keyword nlType       f32 f64 i32 i64 u32 u8 bool
 syn keyword nlConstant   pi inf step t loss true false
