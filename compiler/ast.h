@@ -40,7 +40,7 @@ typedef enum {
     S_FOR,      /* for names in a { body } */
     S_LEVEL,    /* level name over names in list { body }; tuple: (a, b) in (x, y): list has as many; cl: keep, truncate */
     S_EVERY,    /* every a { body }     in rules: a number or an event; op = 'w': every when a { body } */
-    S_EVENT,    /* event name */
+    S_EVENT,    /* event names */
     S_EXPR,     /* a                    result of a body, or a call for what it moves */
 
     /* definitions */

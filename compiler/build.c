@@ -308,6 +308,14 @@ Ast *build_target(Loc at, const AstVec *names, bool tuple)
     return r;
 }
 
+Ast *build_events(Loc at, const AstVec *names)
+{
+    Ast *r = ast_new(S_EVENT, at);
+    r->names = names->at;
+    r->nnames = names->n;
+    return built(r);
+}
+
 static bool all_names(const Ast *tuple)
 {
     for (int i = 0; i < tuple->n; i++)

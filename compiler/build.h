@@ -32,6 +32,7 @@ Ast *build_parenthesised(Loc at, const AstVec *elements, bool comma);
 Ast *build_type(Loc at, const Token *element, const AstVec *dims);
 
 Ast *build_target(Loc at, const AstVec *names, bool tuple);
+Ast *build_events(Loc at, const AstVec *names);
 Ast *build_bind(Loc at, Ast *left, Ast *value);
 Ast *build_move(Loc at, Ast *left, Ast *value);
 Ast *build_learn(int kind, Loc at, Ast *target, Ast *type, Ast *value, bool drawn, Clauses *cl);

@@ -43,7 +43,7 @@ struct Value {
         int64_t inum;            /* V_NUM (N_INT, N_BOOL) */
         Node *node;
         Value *elem;
-        const char *str;
+        const char *str;         /* V_STR; V_NONE: the level that emits nothing, or NULL */
         struct Closure *clo;
         struct Inst *inst;
         Stream *stream;

@@ -11,18 +11,23 @@
 #include <string.h>
 #include "elab_int.h"
 
-void event_declare(Inst *i, Scope *s, Ast *st)
+static void declare_one(Inst *i, Scope *s, const Ast *name)
 {
     Model *m = i->em->m;
     for (int k = 0; k < m->event.n; k++)
-        if (m->event.at[k]->name == st->name) {
-            error_at(st->loc, "the event '%s' is declared twice", st->name);
+        if (m->event.at[k]->name == name->name) {
+            error_at(name->loc, "the event '%s' is declared twice", name->name);
             return;
         }
     Event *e = NEW(Event);
-    *e = (Event){ .name = st->name, .loc = st->loc };
+    *e = (Event){ .name = name->name, .loc = name->loc };
     PUSH(m->event, e);
-    scope_bind(s, st->name, (Value){ .kind = V_EVENT, .event = e, .loc = st->loc }, st->loc);
+    scope_bind(s, name->name, (Value){ .kind = V_EVENT, .event = e, .loc = name->loc }, name->loc);
+}
+
+void event_declare(Inst *i, Scope *s, Ast *st)
+{
+    for (int k = 0; k < st->nnames; k++) declare_one(i, s, st->names[k]);
 }
 
 Event *event_find(Elabmodel *em, const char *name, Loc at)

@@ -915,7 +915,7 @@ void stmt_level(Scope *s, Ast *st)
     if (!ok) return;
     if (l->frame) end_states(l->frame);
     keep_states(l, total);
-    Value result = pieces.n == 1 ? pieces.at[0] : pieces_join(l, pieces.n, pieces.at, st->loc);
+    Value result = !l->nemit ? (Value){ .kind = V_NONE, .str = st->name } : pieces.n == 1 ? pieces.at[0] : pieces_join(l, pieces.n, pieces.at, st->loc);
     scope_bind(s, st->name, result, st->loc);
     explain_name(result, st->name, el.inst, s);
     graph_result(l, result);

@@ -431,12 +431,31 @@ static bool gather_never(Var *v, Loc at)
     return sum || each;
 }
 
+static void explain_rows(Var *v, int k)
+{
+    explain_always(v_tensor(v->seen->node[k], k == 2 ? 0 : lanes(v)), arena_printf("%s(%s)", names[k], v->name));
+}
+
+/* A model is explained with one item for all of its batch. The rule sees the rows of all: as many are named, and that
+   of the one item is not shown. */
+static void rows_of_batch(Var *v)
+{
+    Seen *s = v->seen;
+    if (!explaining || el.lvl->kind != L_MODEL || el.v->batch < 2) return;
+    for (int k = 0; k < 3; k++) {
+        int row = k == 2 ? 0 : s->node[k]->rank - 2;
+        s->node[k] = n_mark(padded(s->node[k], row, (int32_t)el.v->batch * s->node[k]->dim[row]), graph_uid());
+        explain_rows(v, k);
+    }
+}
+
 /* Under `every n` the rows of n items are kept together. */
 void uses_gather(Var *v, Loc at)
 {
     Seen *s = v->seen;
     int64_t every = v->st->every;
     if (!s || !s->node[0]) return;
+    rows_of_batch(v);
     if (gather_never(v, at)) { memset(s, 0, sizeof *s); return; }
     if (every < 2) return;
     Node *slot = n_bin(OP_MOD, n_bin(OP_SUB, v->counted, n_iconst(I64, 1)), n_iconst(I64, every));
@@ -449,7 +468,7 @@ void uses_gather(Var *v, Loc at)
         b->cur.node = n_mark(write_rows(b->cur.node, now, row, slot, every), graph_uid());
         b->ever_moved = true;
         s->node[k] = b->cur.node;
-        explain_always(v_tensor(s->node[k], k == 2 ? 0 : lanes(v)), arena_printf("%s(%s)", names[k], v->name));
+        explain_rows(v, k);
     }
     if (v->st->mean) s->node[2] = scaled(s->node[2], every);
 }

@@ -107,31 +107,35 @@ const char *state_clock(const Var *v)
     return v->block ? arena_printf("%s %s %lld", t, v->is_frozen ? "frozen" : "anchor", (long long)v->block) : t;
 }
 
-/* The rule as written, with its own name where a parameter stands for it. */
-static const char *rule_text(const char *written, Value rule)
+/* The rule as written; what a parameter stands for, a rule or a function that makes one, by its own name. */
+static const char *rule_text(Var *v, Value rule)
 {
-    const char *name = rule.clo->def->name, *args = strchr(written, '(');
-    size_t n = strlen(name);
-    if (!strncmp(written, name, n) && !in_word(written[n])) return written;
-    if (args) return arena_printf("%s%s", name, args);
+    Scope *s;
+    Ast *with = var_with(v, &s);
+    if (with->kind == E_CALL) {
+        Value head = eval_quiet(s, with->a);
+        const char *written = ast_text(with), *name = ast_text(with->a);
+        if (head.kind == V_DEF && head.clo->def) name = head.clo->def->name;
+        return arena_printf("%s%s", name, written + strlen(ast_text(with->a)));
+    }
     const char *all = v_text(rule);
-    return strchr(all, '%') ? name : all;
+    return strchr(all, '%') ? rule.clo->def->name : all;
 }
 
 void explain_unit(Var *v, Value rule)
 {
     if (in_rule()) return;
-    graph_rule(v, rule_text(v->st->rule, rule));
+    graph_rule(v, rule_text(v, rule));
     if (!now) return;
     Record *r = record(R_UNIT, v->st->loc);
-    r->state = v->st; r->clock = state_clock(v); r->rule = rule_text(v->st->rule, rule); r->block = v->block;
+    r->state = v->st; r->clock = state_clock(v); r->rule = rule_text(v, rule); r->block = v->block;
 }
 
 void explain_sleeper(Var *v, Value rule)
 {
     if (!now || in_rule()) return;
     Record *r = record(R_UNIT, v->st->loc);
-    r->state = v->st; r->rule = rule_text(v->st->rule, rule);
+    r->state = v->st; r->rule = rule_text(v, rule);
 }
 
 static uint32_t first_axes(int n) { return (1u << n) - 1; }

@@ -81,23 +81,38 @@ static const char *level_text(const Model *m, const Level *l, int number)
 
 static const char *with_period(const Model *m, const Level *l) { return arena_printf("%s (%s)", below_model(m, l->name), level_clock(l)); }
 
+/* The levels that an objective moves, from the k-th on: "M (every 1), M (every 4)"; NULL: all of one frequency. */
+static const char *moved_text(const Model *m, int k)
+{
+    const Level *a = m->level.at[k];
+    VEC(const char *) names = { 0 };
+    const char *list = "";
+    bool differ = false;
+    for (; k < m->level.n; k++) {
+        const Level *b = m->level.at[k];
+        const char *name = with_period(m, b);
+        if (!b->objective || strcmp(a->objective, b->objective)) continue;
+        differ |= strcmp(level_clock(a), level_clock(b)) != 0;
+        bool again = false;
+        for (int i = 0; i < names.n; i++) again |= !strcmp(names.at[i], name);
+        if (again) continue;
+        PUSH(names, name);
+        list = add_name(list, name);
+    }
+    return differ ? list : NULL;
+}
+
 /* An objective that moves levels of different frequency ties them. */
 static const char *shared_text(const Model *m)
 {
     const char *text = "";
     for (int i = 0; i < m->level.n; i++) {
         const Level *a = m->level.at[i];
-        const char *names = with_period(m, a);
-        bool first = a->learned && a->objective != NULL;
-        int n = 1;
-        for (int k = 0; k < m->level.n && first; k++) {
-            const Level *b = m->level.at[k];
-            if (k == i || !b->objective || strcmp(a->objective, b->objective) || !strcmp(level_clock(a), level_clock(b))) continue;
-            first = k > i;
-            names = add_name(names, with_period(m, b));
-            n++;
-        }
-        if (first && n > 1) text = add_line(text, 4, arena_printf("%s moves %s  (backpropagation)", a->objective, names));
+        bool first = a->learned && a->objective;
+        for (int k = 0; k < i && first; k++)
+            first = !m->level.at[k]->objective || strcmp(a->objective, m->level.at[k]->objective);
+        const char *moved = first ? moved_text(m, i) : NULL;
+        if (moved) text = add_line(text, 4, arena_printf("%s moves %s  (backpropagation)", a->objective, moved));
     }
     return text;
 }

@@ -118,7 +118,7 @@ item: definition | learn | level | if | schedule_statement
 | REPORT reports                        { $$ = build_list(S_REPORT, @$, $reports); }
 | EVERY expr body                       { $$ = build_with_body(S_EVERY, @$, $expr, $body); }
 | EVERY WHEN expr body                  { $$ = build_with_body(S_EVERY, @$, $expr, $body); $$->op = 'w'; }
-| EVENT NAME                            { $$ = build_named(S_EVENT, @$, $NAME); }
+| EVENT names                           { $$ = build_events(@$, $names); }
 | FOR target IN expr body               { $$ = build_for_body(@$, $target, $expr, $body); }
 ;
 

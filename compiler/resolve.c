@@ -409,7 +409,7 @@ static void collect(void *context, Ast *a)
     for (int i = 0; i < a->nnames; i++) set_add(bound, a->names[i]->name);
     if (a->cl)
         for (int i = 0; i < a->cl->nvars; i++) set_add(bound, a->cl->vars[i]->name);
-    if (a->kind == S_LEVEL || a->kind == S_EVENT || a->kind == S_MINIMIZE) set_add(bound, a->name);
+    if (a->kind == S_LEVEL || a->kind == S_MINIMIZE) set_add(bound, a->name);
     if (a->kind == S_REPORT)
         for (int i = 0; i < a->n; i++) set_add(bound, a->list[i]->name);
     visit_parts(a, collect, bound);

@@ -193,7 +193,7 @@ const char *v_show(Value v)
 {
     switch (v.kind) {
     case V_ERR: return "an error";
-    case V_NONE: return "nothing";
+    case V_NONE: return v.str ? arena_printf("the level '%s', which emits nothing", v.str) : "nothing";
     case V_NUM: return show_number(v);
     case V_STR: return arena_printf("the text \"%s\"", v.str);
     case V_TENSOR: return v_rank(v) ? arena_printf("a tensor %s", v_dims(v)) : "a scalar";

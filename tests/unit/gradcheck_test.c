@@ -105,3 +105,14 @@ Test(gradcheck, not_finite)
     cr_expect_eq(run(e, 1, 1), 0);
     cr_expect(strstr(text, "not checked"), "%s", text);
 }
+
+/* min(y*y, -1) is -1 wherever w is, and every slope 0: that says nothing about a gradient. */
+Test(gradcheck, nothing_exercised)
+{
+    begin();
+    Node *y = product(), *flat = n_bin(OP_MIN, n_bin(OP_MUL, y, y), n_splat(F32, -1, y->rank, y->dim));
+    cr_expect_eq(run(n_sum(flat, 3), 1, 1), 0, "%s", text);
+    cr_expect(strstr(text, "0 on both sides: nothing was exercised") && !strstr(text, "ok"), "%s", text);
+    cr_expect_eq(run(n_sum(n_bin(OP_ADD, flat, y), 3), 1, 1), 0, "%s", text);
+    cr_expect(!strstr(text, "nothing was exercised") && strstr(text, "ok"), "%s", text);
+}
