@@ -8,7 +8,7 @@ The machine may be busy. So all systems take turns in one run, every step is tim
 figures: the fastest tenth (the 10 % quantile: what the system needs) and the median (with the machine's load in it).
 Every system is kept to the same cores, as many as threads. In the environment: ROUNDS, the turns for each (default 8);
 PRIORITY, a real-time priority for whatever is timed in the parts step, memory and nested (for root, on a busy machine);
-ONLY, some of the workloads of nested.
+ONLY, some of the workloads of nested; THREADS, 1 or 2 for one of its tables.
 """
 import importlib.util, json, os, statistics, subprocess, sys, time
 
@@ -249,13 +249,13 @@ def check_numbers(workload, system, answer, own):
         sys.exit(f"{system} does not compute the same: {answer}, nlc {own}")
 
 
-def nested_servers(workload, threads, own):
-    """The other systems, compiled and compared; the seconds of their first steps."""
+def nested_servers(workload, threads, own, cold):
+    """The other systems, compiled and compared; the seconds of their first steps, where cold finds nothing compiled."""
     servers, first = {}, {}
-    caches = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": os.path.join(folder, "inductor-" + workload)}
+    more = {"env": {**os.environ, "TORCHINDUCTOR_CACHE_DIR": os.path.join(folder, "cold-" + workload)}} if cold else {}
     for system in others:
         words = (system, str(threads), folder, workload)
-        servers[system] = Peer(threads, "nested_peer.py", *words, env=caches)
+        servers[system] = Peer(threads, "nested_peer.py", *words, **more)
         answer = servers[system].ask("check", len(own))
         check_numbers(workload, system, answer["numbers"], own)
         first[system] = answer["first"]
@@ -265,13 +265,12 @@ def nested_servers(workload, threads, own):
 def nested_times(workload, threads, servers):
     """Milliseconds of a step, the median; all take turns."""
     name = source(workload)
-    steps = {s: max(3, min(100, int(1e6 / statistics.median(server.ask("run", 3))))) for s, server in servers.items()}
+    steps = {s: max(3, min(100, int(6e5 / statistics.median(server.times(2))))) for s, server in servers.items()}
     times = {system: [] for system in ["nlc"] + others}
     for _ in range(max(2, rounds // 2)):
         times["nlc"] += step_times(name + "-steps", threads, 3)
         for system, server in servers.items():
-            server.ask("run", 1)
-            times[system] += server.times(steps[system])
+            times[system] += server.times(steps[system] + 1)[1:]
     return {system: statistics.median(t) / 1e3 for system, t in times.items()}
 
 
@@ -302,22 +301,30 @@ def beside(what, digits, rows):
     table(head, body)
 
 
+def show(workload, what, figures):
+    print(f"{workload}, {what}: " + ", ".join(f"{s} {x:.2f}" for s, x in figures.items()), flush=True)
+
+
 def part_nested():
     print("## Learning inside learning: loss and gradient through a memory's steps, f32\n")
     times, first, memory = {1: {}, 2: {}}, {}, {}
+    counts = [int(n) for n in os.environ.get("THREADS", "2 1").split()]
     for workload in [w for w in inside if others or w == source(w)]:
         name = source(workload)
         own = nlc_numbers(name)
         compile_nl(name + ".nl", name + "-steps", "-D", f"STEPS={303 if name == 'maml' else 33}")
-        for threads in (2, 1):                     # what is compiled for two threads first has both cores to do so
+        for threads in counts:                     # what is compiled for two threads first has both cores to do so
             if threads > len(cores):
                 continue
-            servers, seconds = nested_servers(workload, threads, own)
+            servers, seconds = nested_servers(workload, threads, own, workload not in first)
             times[threads][workload] = nested_times(workload, threads, servers)
+            show(workload, f"{threads} threads, ms", times[threads][workload])
             if workload not in first:
                 first[workload] = {"nlc": nested_first(name), **seconds}
                 memory[workload] = {"nlc": peak(os.path.join(folder, name + "-steps"), "--quiet")}
                 memory[workload].update({s: server.ask("peak", 0) for s, server in servers.items()})
+                show(workload, "first step, s", first[workload])
+                show(workload, "memory, MiB", memory[workload])
             for server in servers.values():
                 server.close()
     for threads, rows in times.items():
