@@ -10,7 +10,7 @@ Every system is kept to the same cores, as many as threads. In the environment: 
 PRIORITY, a real-time priority for whatever is timed in the parts step, memory and nested (for root, on a busy machine);
 ONLY, some of the workloads of nested; THREADS, 1 or 2 for one of its tables.
 """
-import importlib.util, json, os, statistics, subprocess, sys, time
+import importlib.util, json, os, select, statistics, subprocess, sys, time
 
 here = os.path.dirname(os.path.abspath(__file__))
 nlc, folder = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
@@ -30,7 +30,7 @@ title = {"nlc": "nlc", "eager": "PyTorch, eager", "fused": "PyTorch, eager, fuse
 def urgent(process, on=True):
     """Gives all threads of a process the priority that was asked for, or takes it from them."""
     if priority:
-        policy = os.SCHED_FIFO if on else os.SCHED_OTHER
+        policy = os.SCHED_RR if on else os.SCHED_OTHER         # in turns: threads that spin must not keep others out
         for thread in os.listdir(f"/proc/{process}/task"):
             os.sched_setscheduler(int(thread), policy, os.sched_param(priority if on else 0))
 
@@ -92,6 +92,9 @@ class Peer:
     def ask(self, what, n):
         self.process.stdin.write(f"{what} {n}\n")
         self.process.stdin.flush()
+        if not select.select([self.process.stdout], [], [], 600)[0]:
+            self.process.kill()
+            sys.exit(f"a peer hangs: {self.process.args}")
         line = self.process.stdout.readline()
         return json.loads(line) if line else sys.exit(f"a peer died; run it by hand to see why: {self.process.args}")
 

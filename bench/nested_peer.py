@@ -28,7 +28,7 @@ import numpy as np
 load = lambda name: np.load(os.path.join(folder, name + ".npy"))
 if system == "jax":
     import jax, jax.numpy as jnp
-    jax.config.update("jax_cpu_enable_async_dispatch", False)          # steps are waited for; now and then it hung
+    jax.config.update("jax_cpu_enable_async_dispatch", False)          # each step is waited for
     xp, scan = jnp, jax.lax.scan
     sigmoid, silu, relu = jax.nn.sigmoid, jax.nn.silu, jax.nn.relu
 else:
