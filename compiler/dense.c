@@ -311,12 +311,7 @@ static Node *loop_formal(Loop *l, int kind, Node *operand, Dt dt, int rank, cons
 static int loop_result(Loop *l, int kind, Node *x) { PUSH(l->result, x); PUSH(l->rkind, (uint8_t)kind); return l->result.n - 1; }
 
 /* [.., labels] stretched over the sources' axis in front. */
-static Node *over_sources(Node *x, int32_t n)
-{
-    return lift_same(x, n);
-}
-
-static Node *stretched(Node *x, const Node *like) { return x->rank < like->rank ? over_sources(x, like->dim[0]) : x; }
+static Node *stretched(Node *x, const Node *like) { return x->rank < like->rank ? lift_same(x, like->dim[0]) : x; }
 
 /* The loop over scalars. */
 static void loop_coefs(Dense *d, bool on[MAXSTATE][MAXSTATE])
@@ -530,8 +525,6 @@ int32_t dense_turns(const Region *r)
     ptrmap_free(&d.at);
     return !yes ? 0 : d.ns ? DENSE : INT32_MAX;
 }
-
-bool dense_form(const Region *r) { return dense_turns(r) > 0; }
 
 bool dense_run(int32_t trip, const Region *r, Node *const *operand, Node **out)
 {

@@ -151,8 +151,7 @@ Region *carries_needed(const Region *r, int *what);                  /* without 
 /* dense.c: loops whose states change by scalars and products of what is known beforehand, as products of all turns */
 enum { DENSE = 16 };                                       /* turns of a piece */
 extern int64_t dense_worth;                                /* how many times smaller than the states the values of a turn are; tests set it to 0 */
-int32_t dense_turns(const Region *r);                      /* so many may be done at once: without states, all */
-bool dense_form(const Region *r);                          /* is it such a loop? */
+int32_t dense_turns(const Region *r);                      /* so many may be done at once: 0, it is no such loop; without states, all */
 bool dense_run(int32_t trip, const Region *r, Node *const *operand, Node **out);    /* false: it is none after all */
 
 /* segment.c: n_loop and its results; a long loop that will be differentiated (and runs forwards) is made of segments */

@@ -216,15 +216,14 @@ static bool run_without(int32_t trip, const Region *r, int nin, Node *const *ope
 }
 
 /* How a loop is cut: at the blocks of its anchors or clocks, into dense pieces, or into segments; false: it is not. */
-static bool find_cut(Cut *c, int32_t trip)
+static bool find_cut(Cut *c, int32_t trip, bool dense)
 {
     int64_t states = loop_state_bytes(c->r), s = 0;
-    bool dense = false;
     c->left = c->q = 0;
     if (!opt.item_clocks) {
         s = anchors_find(c->r, &c->a);
         if (!s && trip > 1 && clocks_find(c->r, trip, &c->clocks)) s = c->clocks.period;
-        if (!s && (dense = trip > DENSE && dense_form(c->r))) s = DENSE;
+        if (!s && dense && trip > DENSE) s = DENSE;
     }
     if (!s) {
         if (!c->differentiated || trip < 16 || states * trip <= KEEP_ALL) return false;
@@ -279,11 +278,12 @@ void loop_run(int32_t trip, Region *r, int nin, Node *const *operand, bool diffe
 {
     Cut c = { .r = r, .differentiated = differentiated };
     if (!opt.item_clocks && run_without(trip, r, nin, operand, differentiated, out)) return;
-    if (!opt.item_clocks && trip > 1 && trip <= dense_turns(r) && dense_run(trip, r, operand, out)) {
+    int32_t turns = opt.item_clocks ? 0 : dense_turns(r);
+    if (trip > 1 && trip <= turns && dense_run(trip, r, operand, out)) {
         tell(arena_printf("%d items: all at once", trip));
         return;
     }
-    if (find_cut(&c, trip)) {
+    if (find_cut(&c, trip, turns > 0)) {
         tell_cut(&c, trip);
         depth++;
         run_cut(&c, operand, out);

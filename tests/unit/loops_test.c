@@ -168,6 +168,6 @@ Test(loops, no_dense_form_of_the_delta_rule)
     uint8_t fk[3] = { K_CARRY, K_ITEM, K_ITEM }, rk[1] = { K_CARRY };
     Node *e = n_bin(OP_SUB, times_vector(f[0], f[2]), f[1]), *m = n_bin(OP_SUB, f[0], outer_of(e, f[2]));
     dense_worth = 0;
-    cr_assert_not(dense_form(region_new(3, f, fk, 1, &m, rk)));
+    cr_assert_eq(dense_turns(region_new(3, f, fk, 1, &m, rk)), 0);
     dense_worth = DENSE;
 }
